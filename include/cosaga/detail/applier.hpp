@@ -1,0 +1,283 @@
+// Copyright the cosaga authors. Distributed under the Boost Software License, Version 1.0.
+#pragma once
+
+#include <cosaga/consumer_options.hpp>
+#include <cosaga/detail/intake.hpp>
+#include <cosaga/detail/retry_index.hpp>
+#include <cosaga/environment.hpp>
+#include <cosaga/error.hpp>
+#include <cosaga/message.hpp>
+#include <cosaga/storage.hpp>
+
+#include <cstddef>
+#include <cstdint>
+#include <exception>
+#include <set>
+#include <span>
+#include <string>
+#include <type_traits>
+#include <utility>
+#include <variant>
+#include <vector>
+
+namespace cosaga::detail {
+
+template <class Prepare, class Body>
+struct prepared_by {
+    using type = typename std::invoke_result_t<Prepare&, Body const&>::value_type;
+};
+template <class Body>
+struct prepared_by<no_preparation, Body> {
+    using type = std::monostate;
+};
+
+/// What a consumer does inside its transactions: deduplicate, call the handler, and keep what fails in the inbox queue.
+///
+/// Its members run on the store's thread while the one coroutine that owns it is suspended. What they change in memory is
+/// right only if the transaction commits; when it does not, the owner calls `distrust`.
+template <class Outbox, class Handler, class Prepare, class Body, class... Bodies>
+class applier {
+public:
+    using store_transaction_type = typename Outbox::store_type::transaction_type;
+    using decoded = std::variant<not_applicable, Body, Bodies...>;
+    using prepared = typename prepared_by<Prepare, Body>::type;
+    static constexpr bool prepares = !std::is_same_v<Prepare, no_preparation>;
+
+    /// One message on its way through a transaction: from the transport (`tag`), or from the inbox queue (`row.seq`).
+    struct item {
+        std::uint64_t tag = 0;
+        message_row row;
+        decoded body;
+        prepared outcome{};
+        std::exception_ptr unprepared; ///< what the preparation threw
+    };
+
+    applier(Outbox& o, queue_name queue, Handler handler, consumer_options const& options)
+        : outbox_{&o},
+          environment_{&o.get_store().get_environment()},
+          queue_{std::move(queue)},
+          scope_{inbox_scope(queue_.topic, queue_.consumer)},
+          handler_{std::move(handler)},
+          options_{options}
+    {
+    }
+
+    queue_name const& queue() const noexcept { return queue_; }
+    /// The inbox queue as far as it is known.
+    retry_index const& index() const noexcept { return index_; }
+    bool is_stale() const noexcept { return stale_; }
+    /// Makes the next transaction read the inbox queue again.
+    void distrust() noexcept { stale_ = true; }
+
+    item make_item(std::uint64_t tag, message_row row) const
+    {
+        item made;
+        made.tag = tag;
+        made.row = std::move(row);
+        made.body = decode_body<typename Outbox::codec_type, Body, Bodies...>(made.row.content, queue_.topic);
+        return made;
+    }
+
+    /// True for a message that was not taken before.
+    bool is_new(store_transaction_type& tx, item const& i) const { return !tx.find_mark(scope_, i.row.content.id); }
+
+    /// Applies a received batch: what is new goes to the handler, or to the inbox queue behind others of its key; what is not
+    /// applicable here to the dead letters. May be called again with the same batch when the commit fails.
+    consumer_counters apply_batch(store_transaction_type& tx, std::vector<item> const& batch)
+    {
+        consumer_counters done;
+        refresh(tx);
+        std::vector<message_id> ids;
+        ids.reserve(batch.size());
+        for (auto const& i : batch)
+            ids.push_back(i.row.content.id);
+        auto const before = tx.insert_marks(scope_, ids, mark{});
+        auto const oldest_known = tx.now() - options_.retention;
+        std::set<std::string> held; // keys that this batch itself moved to the inbox queue
+        for (std::size_t n = 0; n < batch.size(); ++n) {
+            auto const& i = batch[n];
+            auto const& m = i.row.content;
+            if (before[n])
+                ++done.duplicates;
+            else if (auto const* const wrong = std::get_if<not_applicable>(&i.body))
+                park(tx, i, 0, wrong->reason, done);
+            else if (m.id.is_time_ordered() && m.id.time() < oldest_known)
+                park(tx, i, 0, "older than the retention of marks: it may have been applied before", done);
+            else if (index_.holds(m.key) || held.contains(m.key))
+                keep(tx, i, 0, {}, {});
+            else
+                apply_first(tx, i, held, done);
+        }
+        // As many old marks go as new ones came: the table does not outgrow its retention, and nobody waits for it.
+        tx.purge_marks(scope_, oldest_known, batch.size() + extra_purged);
+        return done;
+    }
+
+    /// The messages of the inbox queue that are due, at most `most`.
+    std::vector<item> read_due(store_transaction_type& tx, std::size_t most)
+    {
+        refresh(tx);
+        std::vector<item> items;
+        for (auto const seq : index_.due(tx.now(), most)) {
+            auto rows = tx.read(queue_, message_state::ready, seq - 1, 1);
+            if (!rows.empty() && rows.front().seq == seq)
+                items.push_back(make_item(0, std::move(rows.front())));
+            else
+                index_.remove(seq); // another instance was faster
+        }
+        return items;
+    }
+
+    /// Applies messages of the inbox queue.
+    consumer_counters apply_again(store_transaction_type& tx, std::vector<item> const& items)
+    {
+        consumer_counters done;
+        for (auto const& i : items)
+            apply_again(tx, i, done);
+        return done;
+    }
+
+private:
+    static constexpr std::size_t page = 64;
+    static constexpr std::size_t extra_purged = 64;
+
+    void apply_first(store_transaction_type& tx, item const& i, std::set<std::string>& held, consumer_counters& done)
+    {
+        auto const failed = try_handler(tx, i, [] { return true; });
+        if (!failed) {
+            ++done.applied;
+            return;
+        }
+        auto const delay = options_.retries.delay_after(1, environment_->random());
+        if (!delay) {
+            park(tx, i, 1, describe(failed), done);
+            return;
+        }
+        keep(tx, i, 1, tx.now() + *delay, describe(failed));
+        ++done.retried;
+        if (!i.row.content.key.empty())
+            held.insert(i.row.content.key);
+    }
+
+    void apply_again(store_transaction_type& tx, item const& i, consumer_counters& done)
+    {
+        auto const seq = i.row.seq;
+        bool ours = true;
+        auto const failed = try_handler(tx, i, [&] {
+            ours = tx.erase(queue_, message_state::ready, std::span<std::int64_t const>{&seq, 1}) == 1;
+            return ours;
+        });
+        if (!failed) {
+            index_.remove(seq);
+            done.applied += ours ? 1 : 0;
+            return;
+        }
+        message_row row;
+        row.seq = seq;
+        row.attempts = i.row.attempts + 1;
+        row.last_error = describe(failed);
+        auto const delay = options_.retries.delay_after(row.attempts, environment_->random());
+        if (!delay || std::holds_alternative<not_applicable>(i.body)) {
+            tx.move(queue_, message_state::ready, message_state::dead, row);
+            index_.remove(seq);
+            ++done.dead;
+            return;
+        }
+        row.due_at = tx.now() + *delay;
+        tx.update(queue_, message_state::ready, row);
+        index_.postpone(seq, row.attempts, row.due_at);
+        ++done.retried;
+    }
+
+    // The row is copied, since the batch is needed again should the commit fail. Its seq is known only after the
+    // flush, so the index is read again by the next transaction.
+    void keep(store_transaction_type& tx, item const& i, std::uint32_t attempts, time_point due_at, std::string error)
+    {
+        append(tx, message_state::ready, i, attempts, due_at, std::move(error));
+        stale_ = true;
+    }
+
+    void park(store_transaction_type& tx, item const& i, std::uint32_t attempts, std::string why, consumer_counters& done)
+    {
+        append(tx, message_state::dead, i, attempts, {}, std::move(why));
+        ++done.dead;
+    }
+
+    void append(store_transaction_type& tx, message_state state, item const& i, std::uint32_t attempts,
+        time_point due_at, std::string error)
+    {
+        message_row row;
+        row.content = i.row.content;
+        row.attempts = attempts;
+        row.due_at = due_at;
+        row.last_error = std::move(error);
+        tx.append(queue_, state, std::span<message_row>{&row, 1});
+    }
+
+    // Runs the handler in a savepoint of its own, if `claim` finds the message to be ours still. What it throws is returned,
+    // but a failure of the store is no failure of the handler.
+    template <class Claim>
+    std::exception_ptr try_handler(store_transaction_type& tx, item const& i, Claim claim)
+    {
+        std::exception_ptr failed;
+        try {
+            tx.nested([&] {
+                if (!claim())
+                    return;
+                if (i.unprepared)
+                    std::rethrow_exception(i.unprepared);
+                auto sending = outbox_->adopt(tx);
+                std::visit([&](auto const& body) { call(sending, body, i); }, i.body);
+            });
+        } catch (...) {
+            failed = std::current_exception();
+        }
+        if (failed && is_store_failure(failed))
+            std::rethrow_exception(failed);
+        return failed;
+    }
+
+    template <class Some>
+    void call(typename Outbox::transaction& tx, Some const& body, item const& i)
+    {
+        if constexpr (std::is_same_v<Some, not_applicable>)
+            throw make_error(errc::unsupported_type, body.reason);
+        else if constexpr (prepares)
+            handler_(tx, body, i.outcome);
+        else if constexpr (std::is_invocable_v<Handler&, typename Outbox::transaction&, Some const&, message const&>)
+            handler_(tx, body, i.row.content);
+        else
+            handler_(tx, body);
+    }
+
+    // Reads the inbox queue again when it is not what is known of it: after a start, an append, a redrive, a failed
+    // commit, or when another instance shares the store.
+    void refresh(store_transaction_type& tx)
+    {
+        if (!stale_ && tx.count(queue_, message_state::ready) == index_.size())
+            return;
+        index_.clear();
+        std::int64_t after = 0;
+        while (index_.size() < options_.max_retrying) {
+            auto const rows = tx.read(queue_, message_state::ready, after, page);
+            for (auto const& row : rows) {
+                index_.add(row);
+                after = row.seq;
+            }
+            if (rows.size() < page)
+                break;
+        }
+        stale_ = false;
+    }
+
+    Outbox* outbox_;
+    environment* environment_;
+    queue_name queue_;
+    std::string scope_;
+    Handler handler_;
+    consumer_options options_;
+    retry_index index_;
+    bool stale_ = true;
+};
+
+} // namespace cosaga::detail

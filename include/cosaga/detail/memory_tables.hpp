@@ -1,0 +1,502 @@
+// Copyright the cosaga authors. Distributed under the Boost Software License, Version 1.0.
+#pragma once
+
+#include <cosaga/error.hpp>
+#include <cosaga/storage.hpp>
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <iterator>
+#include <map>
+#include <optional>
+#include <set>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace cosaga::detail {
+class memory_tables;
+}
+
+namespace cosaga {
+
+/// What a `memory_store` has on its disk. It outlives the store that wrote it.
+/// @par Thread safety
+/// none: it belongs to one store at a time.
+class memory_disk {
+public:
+    memory_disk() = default;
+    memory_disk(memory_disk const&) = delete;
+    memory_disk& operator=(memory_disk const&) = delete;
+
+private:
+    friend class detail::memory_tables;
+
+    struct rows {
+        std::map<std::int64_t, message_row> by_seq;
+        std::set<std::pair<time_point, std::int64_t>> by_due;
+    };
+    struct queue {
+        std::int64_t last_seq = 0;
+        std::array<rows, 4> states;
+    };
+    struct stored_mark {
+        mark value;
+        time_point at;
+    };
+
+    std::map<queue_name, queue> queues_;
+    std::map<std::string, std::map<message_id, stored_mark>, std::less<>> marks_;
+    std::map<std::string, saga_row, std::less<>> sagas_;
+    std::map<std::string, std::map<std::uint64_t, journal_entry>, std::less<>> journals_;
+    std::map<std::string, std::map<std::string, std::string, std::less<>>, std::less<>> user_;
+};
+
+} // namespace cosaga
+
+namespace cosaga::detail {
+
+/// The tables on a `memory_disk`, with an undo log of the transaction that is going on.
+class memory_tables {
+public:
+    explicit memory_tables(memory_disk& disk) : disk_{&disk} {}
+
+    void begin()
+    {
+        undo_.clear();
+        touched_.clear();
+        savepoints_.clear();
+    }
+    void savepoint() { savepoints_.push_back(position()); }
+    void release() noexcept { savepoints_.pop_back(); }
+    void rollback_to() noexcept
+    {
+        undo_to(savepoints_.back());
+        savepoints_.pop_back();
+    }
+    void rollback() noexcept { undo_to({}); }
+
+    // messages
+
+    void append(queue_name const& name, message_state state, std::span<message_row> added)
+    {
+        auto& q = queue(name);
+        for (auto& row : added) {
+            row.seq = ++q.last_seq; // never given back, so that an undone number is not used twice
+            touched_.push_back({&name_of(name), &q, state, row.seq, row.due_at, true});
+            put(q, state, std::move(row));
+        }
+    }
+
+    std::vector<message_row> read(queue_name const& name, message_state state, std::int64_t after, std::size_t most) const
+    {
+        std::vector<message_row> found;
+        if (auto const* const rows = find_rows(name, state))
+            for (auto at = rows->by_seq.upper_bound(after); at != rows->by_seq.end() && found.size() < most; ++at)
+                found.push_back(at->second);
+        return found;
+    }
+
+    std::vector<message_row> read_due(queue_name const& name, message_state state, time_point now, std::size_t most) const
+    {
+        std::vector<message_row> found;
+        if (auto const* const rows = find_rows(name, state))
+            for (auto at = rows->by_due.begin(); at != rows->by_due.end() && at->first <= now && found.size() < most; ++at)
+                found.push_back(rows->by_seq.at(at->second));
+        return found;
+    }
+
+    std::optional<time_point> next_due(queue_name const& name, message_state state) const
+    {
+        auto const* const rows = find_rows(name, state);
+        if (!rows || rows->by_due.empty())
+            return std::nullopt;
+        return rows->by_due.begin()->first;
+    }
+
+    std::optional<located_row> find(message_id const& id, message_state state) const
+    {
+        if (state == message_state::ready)
+            return std::nullopt; // as in every store: the hot state has no index by id
+        for (auto const& [name, q] : disk_->queues_)
+            for (auto const& [seq, row] : q.states[index(state)].by_seq)
+                if (row.content.id == id)
+                    return located_row{name, row};
+        return std::nullopt;
+    }
+
+    std::size_t erase(queue_name const& name, message_state state, std::span<std::int64_t const> seqs)
+    {
+        auto const q = disk_->queues_.find(name);
+        if (q == disk_->queues_.end())
+            return 0;
+        std::size_t erased = 0;
+        for (auto const seq : seqs)
+            erased += take(q->second, state, seq).has_value();
+        return erased;
+    }
+
+    bool move(queue_name const& name, message_state from, message_state to, message_row const& row)
+    {
+        auto const q = disk_->queues_.find(name);
+        if (q == disk_->queues_.end())
+            return false;
+        auto moved = take(q->second, from, row.seq);
+        if (!moved)
+            return false;
+        moved->seq = ++q->second.last_seq;
+        moved->attempts = row.attempts;
+        moved->due_at = row.due_at;
+        moved->last_error = row.last_error;
+        touched_.push_back({&q->first, &q->second, to, moved->seq, row.due_at, false});
+        put(q->second, to, std::move(*moved));
+        return true;
+    }
+
+    bool update(queue_name const& name, message_state state, message_row const& row)
+    {
+        auto const q = disk_->queues_.find(name);
+        if (q == disk_->queues_.end())
+            return false;
+        auto updated = take(q->second, state, row.seq);
+        if (!updated)
+            return false;
+        updated->attempts = row.attempts;
+        updated->due_at = row.due_at;
+        updated->last_error = row.last_error;
+        put(q->second, state, std::move(*updated));
+        return true;
+    }
+
+    std::size_t count(queue_name const& name, message_state state) const
+    {
+        auto const* const rows = find_rows(name, state);
+        return rows ? rows->by_seq.size() : 0;
+    }
+
+    std::vector<queue_name> queues() const
+    {
+        std::vector<queue_name> names;
+        for (auto const& [name, q] : disk_->queues_)
+            names.push_back(name);
+        return names;
+    }
+
+    // marks
+
+    std::vector<std::optional<mark>> insert_marks(
+        std::string_view scope, std::span<message_id const> ids, mark const& value, time_point now)
+    {
+        auto& marks = entry(disk_->marks_, scope);
+        std::vector<std::optional<mark>> before(ids.size());
+        for (std::size_t i = 0; i < ids.size(); ++i) {
+            auto const [at, added] = marks.try_emplace(ids[i], memory_disk::stored_mark{value, now});
+            if (added)
+                undo_.push_back([&marks, id = ids[i]] { marks.erase(id); });
+            else
+                before[i] = at->second.value;
+        }
+        return before;
+    }
+
+    std::optional<mark> find_mark(std::string_view scope, message_id const& id) const
+    {
+        auto const marks = disk_->marks_.find(scope);
+        if (marks == disk_->marks_.end())
+            return std::nullopt;
+        auto const found = marks->second.find(id);
+        return found == marks->second.end() ? std::nullopt : std::optional{found->second.value};
+    }
+
+    std::size_t purge_marks(std::string_view scope, time_point before, std::size_t most)
+    {
+        auto const found = disk_->marks_.find(scope);
+        if (found == disk_->marks_.end())
+            return 0;
+        auto& marks = found->second;
+        auto const bound = message_id::first_of(before);
+        std::size_t purged = 0;
+        for (auto at = marks.begin(); at != marks.end() && purged < most;) {
+            bool const old = at->first.is_time_ordered() ? at->first < bound : at->second.at < before;
+            if (!old) {
+                ++at;
+                continue;
+            }
+            undo_.push_back([&marks, kept = *at] { marks.insert(kept); });
+            at = marks.erase(at);
+            ++purged;
+        }
+        return purged;
+    }
+
+    // sagas and journals
+
+    bool insert_saga(saga_row const& row)
+    {
+        check_saga_id(row.id);
+        if (disk_->sagas_.contains(row.id))
+            return false;
+        set(disk_->sagas_, row.id, row);
+        return true;
+    }
+
+    std::optional<saga_row> find_saga(std::string_view id) const
+    {
+        auto const found = disk_->sagas_.find(id);
+        return found == disk_->sagas_.end() ? std::nullopt : std::optional{found->second};
+    }
+
+    bool update_saga(saga_row const& row)
+    {
+        if (!disk_->sagas_.contains(row.id))
+            return false;
+        set(disk_->sagas_, row.id, row);
+        return true;
+    }
+
+    bool erase_saga(std::string_view id)
+    {
+        if (!unset(disk_->sagas_, id))
+            return false;
+        unset(disk_->journals_, id);
+        return true;
+    }
+
+    std::vector<saga_row> claim_sagas(std::string_view owner, time_point now, time_point until, std::size_t most)
+    {
+        std::vector<saga_row> claimed;
+        for (auto const& [id, row] : disk_->sagas_) {
+            bool const unfinished = row.state == saga_state::running || row.state == saga_state::compensating;
+            bool const free = row.lease_owner.empty() || row.lease_owner == owner || row.lease_until <= now;
+            if (unfinished && free && row.due_at <= now)
+                claimed.push_back(row);
+        }
+        std::stable_sort(claimed.begin(), claimed.end(), [](auto& a, auto& b) { return a.due_at < b.due_at; });
+        claimed.resize(std::min(claimed.size(), most));
+        for (auto& row : claimed) {
+            row.lease_owner = owner;
+            row.lease_until = until;
+            set(disk_->sagas_, row.id, row);
+        }
+        return claimed;
+    }
+
+    std::vector<saga_row> list_sagas(saga_state state, std::string_view after, std::size_t most) const
+    {
+        std::vector<saga_row> found;
+        for (auto at = disk_->sagas_.upper_bound(after); at != disk_->sagas_.end() && found.size() < most; ++at)
+            if (at->second.state == state)
+                found.push_back(at->second);
+        return found;
+    }
+
+    /// In a savepoint of the caller's: it may have added some entries when it throws.
+    void append_journal(std::string_view id, std::span<journal_entry const> entries)
+    {
+        check_saga_id(id);
+        auto& journal = entry(disk_->journals_, id);
+        for (auto const& e : entries) {
+            if (!journal.try_emplace(e.step, e).second)
+                throw make_error(errc::transaction_fenced,
+                    "step " + std::to_string(e.step) + " is in the journal already: another owner was first");
+            undo_.push_back([this, saga = std::string{id}, step = e.step] { disk_->journals_.find(saga)->second.erase(step); });
+        }
+    }
+
+    std::vector<journal_entry> read_journal(std::string_view id, std::uint64_t after, std::size_t most) const
+    {
+        std::vector<journal_entry> found;
+        auto const journal = disk_->journals_.find(id);
+        if (journal == disk_->journals_.end())
+            return found;
+        for (auto at = journal->second.upper_bound(after); at != journal->second.end() && found.size() < most; ++at)
+            found.push_back(at->second);
+        return found;
+    }
+
+    // tables of the user
+
+    void put(std::string_view table, std::string_view key, std::string value)
+    {
+        set(entry(disk_->user_, table), key, std::move(value));
+    }
+
+    std::optional<std::string> get(std::string_view table, std::string_view key) const
+    {
+        auto const rows = disk_->user_.find(table);
+        if (rows == disk_->user_.end())
+            return std::nullopt;
+        auto const found = rows->second.find(key);
+        return found == rows->second.end() ? std::nullopt : std::optional{found->second};
+    }
+
+    bool erase(std::string_view table, std::string_view key) { return unset(entry(disk_->user_, table), key); }
+
+    std::map<std::string, std::string> entries(std::string_view table) const
+    {
+        auto const rows = disk_->user_.find(table);
+        if (rows == disk_->user_.end())
+            return {};
+        return {rows->second.begin(), rows->second.end()};
+    }
+
+    /// Calls `f(queue, make_notice)` for each queue that the transaction touched.
+    template <class F>
+    void notices(F& f)
+    {
+        std::map<queue_name const*, std::vector<touched>> by_queue;
+        for (auto const& t : touched_)
+            if (t.state == message_state::ready || t.state == message_state::delayed)
+                by_queue[t.name].push_back(t);
+        for (auto const& [name, list] : by_queue)
+            f(*name, [&rows = list] { return make_notice(rows); });
+    }
+
+private:
+    using queue_type = memory_disk::queue;
+
+    struct touched {
+        queue_name const* name;
+        queue_type const* queue;
+        message_state state;
+        std::int64_t seq;
+        time_point due_at;
+        bool appended; // else moved
+    };
+
+    struct position_type {
+        std::size_t undo = 0;
+        std::size_t touched = 0;
+    };
+
+    position_type position() const noexcept { return {undo_.size(), touched_.size()}; }
+    void undo_to(position_type to) noexcept
+    {
+        for (; undo_.size() > to.undo; undo_.pop_back())
+            undo_.back()();
+        touched_.erase(touched_.begin() + static_cast<std::ptrdiff_t>(to.touched), touched_.end());
+    }
+
+    static std::size_t index(message_state s) noexcept { return static_cast<std::size_t>(s); }
+
+    static commit_notice make_notice(std::vector<touched> const& list)
+    {
+        commit_notice notice;
+        for (auto const& t : list) {
+            if (t.state == message_state::delayed) {
+                notice.due = notice.due ? std::min(*notice.due, t.due_at) : t.due_at;
+                continue;
+            }
+            auto const& rows = t.queue->states[index(t.state)].by_seq;
+            auto const row = rows.find(t.seq);
+            if (row == rows.end())
+                continue; // taken away again by a later work of the group
+            if (t.appended)
+                notice.ready.push_back(row->second);
+            else
+                notice.look = true;
+        }
+        return notice;
+    }
+
+    static void check_saga_id(std::string_view id)
+    {
+        if (id.empty() || id.size() > max_saga_id)
+            throw make_error(errc::bad_argument,
+                "a saga id has 1 to " + std::to_string(max_saga_id) + " bytes, not " + std::to_string(id.size()));
+    }
+
+    queue_name const& name_of(queue_name const& name) const { return disk_->queues_.find(name)->first; }
+
+    queue_type& queue(queue_name const& name)
+    {
+        auto const [at, added] = disk_->queues_.try_emplace(name);
+        if (added)
+            undo_.push_back([this, name] { disk_->queues_.erase(name); });
+        return at->second;
+    }
+
+    memory_disk::rows const* find_rows(queue_name const& name, message_state state) const
+    {
+        auto const q = disk_->queues_.find(name);
+        return q == disk_->queues_.end() ? nullptr : &q->second.states[index(state)];
+    }
+
+    // Rows come and go by these two alone, which keep the index and the undo log.
+
+    void put(queue_type& q, message_state state, message_row row)
+    {
+        auto& rows = q.states[index(state)];
+        auto const seq = row.seq;
+        if (state != message_state::ready)
+            rows.by_due.emplace(row.due_at, seq);
+        rows.by_seq.emplace(seq, std::move(row));
+        undo_.push_back([&rows, seq] {
+            auto const at = rows.by_seq.find(seq);
+            rows.by_due.erase({at->second.due_at, seq});
+            rows.by_seq.erase(at);
+        });
+    }
+
+    std::optional<message_row> take(queue_type& q, message_state state, std::int64_t seq)
+    {
+        auto& rows = q.states[index(state)];
+        auto const at = rows.by_seq.find(seq);
+        if (at == rows.by_seq.end())
+            return std::nullopt;
+        bool const indexed = rows.by_due.erase({at->second.due_at, seq}) > 0;
+        std::optional<message_row> row{std::move(at->second)};
+        rows.by_seq.erase(at);
+        undo_.push_back([&rows, indexed, kept = *row] {
+            if (indexed)
+                rows.by_due.emplace(kept.due_at, kept.seq);
+            rows.by_seq.emplace(kept.seq, kept);
+        });
+        return row;
+    }
+
+    /// The entry of a key, made if needed; an empty one that stays behind after a rollback is not seen by anybody.
+    template <class Map>
+    static typename Map::mapped_type& entry(Map& map, std::string_view key)
+    {
+        auto const found = map.find(key);
+        return found != map.end() ? found->second : map.try_emplace(std::string{key}).first->second;
+    }
+
+    template <class Map>
+    void set(Map& map, std::string_view key, typename Map::mapped_type value)
+    {
+        auto const found = map.find(key);
+        if (found == map.end()) {
+            map.try_emplace(std::string{key}, std::move(value));
+            undo_.push_back([&map, k = std::string{key}] { map.erase(k); });
+            return;
+        }
+        undo_.push_back([&map, k = std::string{key}, kept = std::exchange(found->second, std::move(value))] {
+            map.find(k)->second = kept;
+        });
+    }
+
+    template <class Map>
+    bool unset(Map& map, std::string_view key)
+    {
+        auto const found = map.find(key);
+        if (found == map.end())
+            return false;
+        undo_.push_back([&map, kept = *found] { map.insert(kept); });
+        map.erase(found);
+        return true;
+    }
+
+    memory_disk* disk_;
+    std::vector<std::function<void()>> undo_;
+    std::vector<touched> touched_;
+    std::vector<position_type> savepoints_;
+};
+
+} // namespace cosaga::detail

@@ -1,0 +1,291 @@
+// Copyright the cosaga authors. Distributed under the Boost Software License, Version 1.0.
+#pragma once
+
+#include <cosaga/detail/sqlite_handle.hpp>
+#include <cosaga/detail/sqlite_marks.hpp>
+#include <cosaga/detail/sqlite_messages.hpp>
+#include <cosaga/detail/sqlite_sagas.hpp>
+#include <cosaga/detail/sqlite_schema.hpp>
+#include <cosaga/detail/sqlite_user_sql.hpp>
+#include <cosaga/environment.hpp>
+#include <cosaga/error.hpp>
+#include <cosaga/storage.hpp>
+
+#include <sqlite3.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <utility>
+
+namespace cosaga {
+
+/// When a commit counts as durable.
+enum class sqlite_synchronous : std::uint8_t {
+    full,   ///< when it is on the disk: it survives a loss of power
+    normal, ///< when the system has it: it survives a crash of the process, but a loss of power takes the last commits back
+};
+
+/// How to open an SQLite database.
+struct sqlite_options {
+    /// A file; made, readable by its owner alone, if there is none. Its directory must be writable.
+    std::string path;
+    /// How long to wait for another process that writes the same file; the store's thread waits meanwhile.
+    std::chrono::milliseconds busy_timeout{5000};
+    sqlite_synchronous synchronous = sqlite_synchronous::full;
+    /// Memory for pages of the database, in bytes.
+    std::size_t cache_size = 16 * 1024 * 1024;
+    /// The largest size of the file, in bytes; beyond it works fail with `errc::store_full`. 0: as the disk allows.
+    std::size_t max_size = 0;
+    /// Foreign keys of the user's tables are enforced.
+    bool foreign_keys = true;
+    /// How often to look for commits of other processes, while somebody watches a queue. 0: never.
+    duration poll_interval = std::chrono::seconds{1};
+};
+
+class sqlite_transaction;
+
+} // namespace cosaga
+
+namespace cosaga::detail {
+
+/// The engine of `group_worker` over one connection, which owns every write and every checkpoint.
+class sqlite_engine {
+public:
+    using transaction_type = sqlite_transaction;
+    static constexpr std::size_t completions_per_post = 64;
+
+    explicit sqlite_engine(sqlite_options const& options) : handle_{options.path}
+    {
+        if (options.path.empty() || options.path == ":memory:")
+            throw make_error(errc::bad_argument, "sqlite_store needs the path of a file; for no file use memory_store");
+        create_private_file(options.path);
+        handle_.open(SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX);
+        configure(options);
+        migrate_sqlite(handle_);
+        tables_.emplace(handle_);
+        data_version_ = read_data_version();
+    }
+    sqlite_engine(sqlite_engine const&) = delete;
+    sqlite_engine& operator=(sqlite_engine const&) = delete;
+
+    sqlite_handle& connection() noexcept { return handle_; }
+    sqlite_messages& messages() noexcept { return tables_->messages; }
+    sqlite_marks& marks() noexcept { return tables_->marks; }
+    sqlite_sagas& sagas() noexcept { return tables_->sagas; }
+    sqlite_user_sql& user_sql() noexcept { return tables_->user_sql; }
+    time_point now() const noexcept { return now_; }
+
+    void begin(time_point now)
+    {
+        if (!handle_.get())
+            throw make_error(errc::store_closed, handle_.path());
+        tables_->begin.execute(handle_);
+        now_ = now;
+        handle_.forget_loss();
+        broken_ = false;
+        handle_.set_in_group(true);
+        try {
+            note_foreign();
+            if (std::exchange(stale_, false))
+                forget();
+        } catch (...) {
+            rollback();
+            throw;
+        }
+    }
+
+    void savepoint() noexcept
+    {
+        tables_->messages.savepoint();
+        run(tables_->savepoint);
+    }
+    void release() noexcept
+    {
+        tables_->messages.release();
+        run(tables_->release);
+    }
+    void rollback_to() noexcept
+    {
+        tables_->messages.rollback_to();
+        tables_->marks.forget();
+        run(tables_->rollback_to);
+        run(tables_->release);
+    }
+
+    transaction_type handle() noexcept;
+
+    void check()
+    {
+        handle_.require_transaction();
+        int violations = 0;
+        int highest = 0;
+        sqlite3_db_status(handle_.get(), SQLITE_DBSTATUS_DEFERRED_FKS, &violations, &highest, 0);
+        if (violations > 0)
+            throw make_error(errc::sql_failed, "a deferred foreign key does not hold at the end of the work");
+    }
+
+    bool lost() const noexcept { return broken_ || handle_.transaction_lost(); }
+    bool crowded() const noexcept { return tables_->messages.crowded(); }
+
+    void commit()
+    {
+        try {
+            if (lost())
+                throw make_error(handle_.lost_because().value_or(errc::store_failed),
+                    "the transaction on " + handle_.path() + " was rolled back by an error of one of its works");
+            tables_->messages.finish();
+            handle_.require_transaction();
+            tables_->commit.execute(handle_);
+        } catch (...) {
+            rollback();
+            throw;
+        }
+        handle_.set_in_group(false);
+    }
+
+    void rollback() noexcept
+    {
+        handle_.set_in_group(false);
+        broken_ = false;
+        if (!sqlite3_get_autocommit(handle_.get()))
+            run(tables_->rollback);
+        forget();
+    }
+
+    template <class F>
+    void notices(F&& f)
+    {
+        tables_->messages.notices(f);
+        tables_->messages.end_group(false);
+    }
+
+    /// Moves the log into the database, a bounded part of it at a time, and not before all were told.
+    void maintain() noexcept
+    {
+        if (wal_pages_ < next_checkpoint_)
+            return;
+        int logged = 0;
+        int moved = 0;
+        sqlite_handle::internal_scope const internal{handle_};
+        int const code = sqlite3_wal_checkpoint_v2(handle_.get(), nullptr, SQLITE_CHECKPOINT_PASSIVE, &logged, &moved);
+        // A reader elsewhere may keep the log from starting over: try again when as much has come again.
+        next_checkpoint_ = code == SQLITE_OK && logged == moved ? checkpoint_pages : wal_pages_ + checkpoint_pages;
+    }
+
+    bool changed_elsewhere() noexcept { return std::exchange(foreign_, false); }
+    void look_elsewhere() noexcept
+    {
+        try {
+            note_foreign();
+        } catch (...) { // seen again at the next group, or that fails with the reason
+        }
+    }
+
+    void shut() noexcept
+    {
+        tables_.reset();
+        handle_.close();
+    }
+
+private:
+    // 8 MB: long enough that pages written again and again are moved once, short enough that no group waits long.
+    static constexpr int checkpoint_pages = 2000;
+
+    void configure(sqlite_options const& o)
+    {
+        auto* const db = handle_.get();
+        auto const ms = std::clamp<std::int64_t>(o.busy_timeout.count(), 0, 3'600'000);
+        sqlite3_busy_timeout(db, static_cast<int>(ms));
+        sqlite3_db_config(db, SQLITE_DBCONFIG_DEFENSIVE, 1, nullptr);
+        sqlite3_db_config(db, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, nullptr);
+        run_sqlite(handle_, "PRAGMA mmap_size = 0; PRAGMA cell_size_check = ON; PRAGMA secure_delete = OFF");
+        run_sqlite(handle_, "PRAGMA cache_size = -" + std::to_string(std::max<std::size_t>(o.cache_size / 1024, 64)));
+        run_sqlite(handle_, o.foreign_keys ? "PRAGMA foreign_keys = ON" : "PRAGMA foreign_keys = OFF");
+        run_sqlite(handle_, o.synchronous == sqlite_synchronous::full ? "PRAGMA synchronous = FULL" : "PRAGMA synchronous = NORMAL");
+        {
+            sqlite_query wal{"PRAGMA journal_mode = WAL"};
+            auto row = wal.run(handle_);
+            if (!row.step() || row.text(0) != "wal")
+                throw make_error(errc::store_failed, handle_.path() + " cannot have a write-ahead log: is it on a network file system?");
+        }
+        run_sqlite(handle_, "PRAGMA journal_size_limit = 67108864"); // what a log that had grown is cut to
+        limit_size(o.max_size);
+        sqlite3_set_authorizer(db, authorize_sqlite, &handle_);
+        sqlite3_wal_hook(db, [](void* pages, sqlite3*, char const*, int n) { return *static_cast<int*>(pages) = n, SQLITE_OK; }, &wal_pages_);
+    }
+
+    void limit_size(std::size_t bytes)
+    {
+        if (bytes == 0)
+            return;
+        sqlite_query page_size{"PRAGMA page_size"};
+        auto row = page_size.run(handle_);
+        row.step();
+        auto const pages = std::max<std::int64_t>(static_cast<std::int64_t>(bytes) / row.integer(0), 1);
+        run_sqlite(handle_, "PRAGMA max_page_count = " + std::to_string(pages));
+    }
+
+    std::int64_t read_data_version()
+    {
+        auto row = tables_->data_version.run(handle_);
+        return row.step() ? row.integer(0) : 0;
+    }
+
+    void note_foreign()
+    {
+        auto const version = read_data_version();
+        if (std::exchange(data_version_, version) != version)
+            foreign_ = stale_ = true;
+    }
+
+    void forget() noexcept
+    {
+        tables_->messages.end_group(true);
+        tables_->marks.forget();
+    }
+
+    /// Once a transaction is lost, SAVEPOINT would begin another: then nothing is run.
+    void run(sqlite_query& query) noexcept
+    {
+        if (lost())
+            return;
+        try {
+            query.execute(handle_);
+        } catch (...) {
+            broken_ = true;
+        }
+    }
+
+    // What has prepared statements: gone before the connection is closed.
+    struct tables {
+        explicit tables(sqlite_handle& h) : messages{h}, marks{h}, sagas{h}, user_sql{h} {}
+
+        sqlite_messages messages;
+        sqlite_marks marks;
+        sqlite_sagas sagas;
+        sqlite_user_sql user_sql;
+        sqlite_query begin{"BEGIN IMMEDIATE"};
+        sqlite_query savepoint{"SAVEPOINT unit"};
+        sqlite_query release{"RELEASE unit"};
+        sqlite_query rollback_to{"ROLLBACK TO unit"};
+        sqlite_query commit{"COMMIT"};
+        sqlite_query rollback{"ROLLBACK"};
+        sqlite_query data_version{"PRAGMA data_version"};
+    };
+
+    sqlite_handle handle_;
+    std::optional<tables> tables_;
+    time_point now_{};
+    std::int64_t data_version_ = 0;
+    bool foreign_ = false; // another connection has committed: watchers do not know yet
+    bool stale_ = false;   // and neither do the caches
+    bool broken_ = false;
+    int wal_pages_ = 0;
+    int next_checkpoint_ = checkpoint_pages;
+};
+
+} // namespace cosaga::detail

@@ -1,0 +1,110 @@
+// Copyright the cosaga authors. Distributed under the Boost Software License, Version 1.0.
+#pragma once
+
+#include <cosaga/detail/sqlite_handle.hpp>
+#include <cosaga/detail/sqlite_messages.hpp>
+#include <cosaga/message_id.hpp>
+#include <cosaga/storage.hpp>
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace cosaga::detail {
+
+/// The marks table.
+///
+/// A scope has two ranges of it: one for ids that hold their time, where age is a range of ids, and one for all others,
+/// which have an index by the time of their insertion.
+class sqlite_marks {
+public:
+    explicit sqlite_marks(sqlite_handle& h) : handle_{&h} {}
+
+    std::vector<std::optional<mark>> insert_marks(
+        std::string_view scope, std::span<message_id const> ids, mark const& value, time_point now)
+    {
+        handle_->require_transaction();
+        std::vector<std::optional<mark>> before(ids.size());
+        auto const number = scope_number(scope, true);
+        for (std::size_t i = 0; i < ids.size(); ++i)
+            if (!insert(*number, ids[i], value, now))
+                before[i] = find(*number, ids[i]);
+        return before;
+    }
+
+    std::optional<mark> find_mark(std::string_view scope, message_id const& id)
+    {
+        handle_->require_transaction();
+        auto const number = scope_number(scope, false);
+        return number ? find(*number, id) : std::nullopt;
+    }
+
+    std::size_t purge_marks(std::string_view scope, time_point before, std::size_t most)
+    {
+        handle_->require_transaction();
+        auto const number = scope_number(scope, false);
+        if (!number)
+            return 0;
+        auto const bound = message_id::first_of(before);
+        auto purged = purge_ordered_.execute(*handle_, *number * 2, bytes_as_blob(bound.bytes()), as_limit(most));
+        if (purged < most)
+            purged += purge_others_.execute(*handle_, *number * 2 + 1, micros(before), as_limit(most - purged));
+        return purged;
+    }
+
+    /// After a rollback: a scope that was made since may not be there any more.
+    void forget() noexcept { scopes_.clear(); }
+
+private:
+    static std::int64_t range_of(std::int64_t number, message_id const& id) noexcept
+    {
+        return number * 2 + (id.is_time_ordered() ? 0 : 1);
+    }
+
+    bool insert(std::int64_t number, message_id const& id, mark const& value, time_point now)
+    {
+        auto const range = range_of(number, id);
+        auto const bytes = bytes_as_blob(id.bytes());
+        if (id.is_time_ordered())
+            return insert_.execute(*handle_, range, bytes, std::string_view{value}, nullptr) > 0;
+        return insert_.execute(*handle_, range, bytes, std::string_view{value}, micros(now)) > 0;
+    }
+
+    std::optional<mark> find(std::int64_t number, message_id const& id)
+    {
+        auto row = select_.run(*handle_, range_of(number, id), bytes_as_blob(id.bytes()));
+        return row.step() ? std::optional{row.text(0)} : std::nullopt;
+    }
+
+    std::optional<std::int64_t> scope_number(std::string_view scope, bool make)
+    {
+        if (auto const known = scopes_.find(scope); known != scopes_.end())
+            return known->second;
+        if (make)
+            insert_scope_.execute(*handle_, scope);
+        auto row = select_scope_.run(*handle_, scope);
+        if (!row.step())
+            return std::nullopt;
+        return scopes_.emplace(scope, row.integer(0)).first->second;
+    }
+
+    sqlite_handle* handle_;
+    std::map<std::string, std::int64_t, std::less<>> scopes_;
+
+    sqlite_query insert_{"INSERT INTO cosaga_marks VALUES(?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING"};
+    sqlite_query select_{"SELECT value FROM cosaga_marks WHERE scope = ?1 AND id = ?2"};
+    sqlite_query purge_ordered_{"DELETE FROM cosaga_marks WHERE scope = ?1 AND id IN "
+                                "(SELECT id FROM cosaga_marks WHERE scope = ?1 AND id < ?2 ORDER BY id LIMIT ?3)"};
+    sqlite_query purge_others_{"DELETE FROM cosaga_marks WHERE scope = ?1 AND id IN "
+                               "(SELECT id FROM cosaga_marks WHERE scope = ?1 AND at IS NOT NULL AND at < ?2 ORDER BY at LIMIT ?3)"};
+    sqlite_query insert_scope_{"INSERT INTO cosaga_scopes(scope) VALUES(?1) ON CONFLICT DO NOTHING"};
+    sqlite_query select_scope_{"SELECT number FROM cosaga_scopes WHERE scope = ?1"};
+};
+
+} // namespace cosaga::detail

@@ -1,0 +1,468 @@
+// Copyright the cosaga authors. Distributed under the Boost Software License, Version 1.0.
+#pragma once
+
+#include <cosaga/detail/delivery_queue.hpp>
+#include <cosaga/detail/transport_handles.hpp>
+#include <cosaga/detail/zeromq_frames.hpp>
+#include <cosaga/detail/zeromq_pump.hpp>
+#include <cosaga/environment.hpp>
+#include <cosaga/transport/zeromq_options.hpp>
+
+#include <boost/asio/any_io_executor.hpp>
+
+#include <algorithm>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <tuple>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+namespace cosaga::detail {
+
+/// The receiving half of a zeromq transport: one ROUTER, the peers that connected to it, and the local subscriptions.
+/// @par Thread safety
+/// under the lock of the guard.
+class zeromq_receiver {
+    struct peer;
+    struct flow;
+
+public:
+    struct subscriber {
+        std::shared_ptr<subscription_state> state;
+        std::string topic;
+        std::string consumer;
+
+    private:
+        friend zeromq_receiver;
+        std::uint32_t instance = 0; // never used again, so that late batches cannot be taken for another one's
+        std::vector<flow*> flows;   // by lane of the state
+    };
+
+    zeromq_receiver(environment& env, zeromq_context& context, asio::any_io_executor strand,
+        std::shared_ptr<zeromq_guard> guard, zeromq_options const& options)
+        : environment_{&env},
+          options_{&options},
+          pump_{context, ZMQ_ROUTER, std::move(strand), std::move(guard), [this] { return drain(); }}
+    {
+        limits_.message = options.limits;
+        std::string all;
+        for (auto const& endpoint : options.listen)
+            all += endpoint;
+        set_common_options(pump_.socket(), options, all, largest_batch(options.limits, options.batch_bytes));
+        pump_.socket().set(ZMQ_SNDHWM, 256);         // frames that a peer does not read
+        pump_.socket().set(ZMQ_ROUTER_MANDATORY, 1); // says when a peer is gone or does not read, instead of dropping
+    }
+
+    /// Binds all endpoints; from then on messages are let in.
+    std::vector<std::string> listen()
+    {
+        std::vector<std::string> bound;
+        for (auto const& endpoint : options_->listen)
+            bound.push_back(pump_.socket().bind(endpoint));
+        check();
+        return bound;
+    }
+
+    /// @param domain in which the authenticator answers.
+    void require_keys(std::string const& domain)
+    {
+        pump_.socket().set(ZMQ_CURVE_SERVER, 1);
+        pump_.socket().set(ZMQ_CURVE_SECRETKEY, options_->curve->own.secret_key);
+        pump_.socket().set(ZMQ_ZAP_DOMAIN, domain);
+        keys_required_ = true;
+    }
+
+    void add(std::shared_ptr<subscriber> s)
+    {
+        s->instance = ++instances_;
+        for (auto& [id, f] : flows_)
+            if (f.from && matches(f, *s))
+                attach(f, *s);
+        subscribers_.push_back(std::move(s));
+        check();
+    }
+
+    /// Sends what was settled; takes note that the subscription was closed.
+    void serve(std::shared_ptr<subscriber> const& s)
+    {
+        bool const closed = s->state->is_closed(); // asked first: nothing is settled after it
+        std::vector<flow*> touched;
+        for (auto& d : s->state->take_settled()) {
+            auto* const f = s->flows[d.from.lane];
+            if (f->settled.empty())
+                touched.push_back(f);
+            f->settled.push_back({d.from.tag, d.result, std::move(d.reason)});
+        }
+        for (auto* const f : touched)
+            send_settled(*f);
+        if (closed)
+            remove(s);
+        for (auto* const f : touched)
+            if (!f->from)
+                forget_if_empty(f->id);
+        drop_gone();
+        check();
+    }
+
+    void serve_all()
+    {
+        for (auto const& s : std::vector{subscribers_}) {
+            s->state->close();
+            serve(s);
+        }
+    }
+
+    void set_linger(int milliseconds) { pump_.socket().set(ZMQ_LINGER, milliseconds); }
+
+    zeromq_counters counters() const noexcept { return counters_; }
+
+private:
+    static constexpr std::size_t flows_per_peer = 8; // on average, for the limit on all of them
+
+    using flow_id = std::tuple<std::string, std::uint64_t, std::uint32_t>; // authenticated service, session, number
+
+    struct lane {
+        subscriber* to = nullptr;
+        std::uint32_t number = 0;
+    };
+
+    // The messages of one publisher. It outlives its connection for as long as something of it is here.
+    struct flow {
+        flow_id id;
+        peer* from = nullptr; // null while the sender is away
+        open_frame opened;
+        std::string sender;
+        std::map<std::uint32_t, lane> lanes; // by instance number
+        std::vector<settled_tag> settled;    // to be sent
+    };
+
+    struct peer {
+        std::string id;
+        std::string service;                  // authenticated
+        std::map<std::uint32_t, flow*> flows; // by number
+        bool ignored = false;                 // it sent garbage
+        bool behind = false;                  // it did not read; says hello again when it does, and so finds out what it missed
+        bool gone = false;
+    };
+
+    bool drain()
+    {
+        bool const more = drain_socket(pump_.socket(), [this](zeromq_message& id) { receive(id); });
+        retry_behind();
+        drop_gone();
+        return more || (pump_.socket().events() & ZMQ_POLLIN) != 0;
+    }
+
+    void check() { pump_.check(ZMQ_POLLIN, 0); }
+
+    void receive(zeromq_message& id)
+    {
+        zeromq_message part;
+        if (!id.more() || !pump_.socket().receive(part))
+            return;
+        bool const single = !skip_parts(pump_.socket(), part);
+        auto* const p = find_peer(id.view(), part.user_id());
+        if (!p || p->ignored)
+            return;
+        try {
+            if (!single)
+                throw make_error(errc::malformed_data, "frame has several parts");
+            if (part.view().empty())
+                greet(*p);
+            else
+                handle(*p, part.view());
+        } catch (boost::system::system_error const& e) {
+            ignore(*p, e.what());
+        }
+    }
+
+    void handle(peer& p, std::string_view frame)
+    {
+        frame_kind kind{};
+        auto r = read_kind(frame, kind);
+        switch (kind) {
+        case frame_kind::open: on_open(p, read_open(r, limits_)); break;
+        case frame_kind::batch: on_batch(p, r); break;
+        case frame_kind::done: on_done(p, read_done(r)); break;
+        default: r.fail("is of a kind that only receivers send");
+        }
+    }
+
+    peer* find_peer(std::string_view id, std::string_view service)
+    {
+        std::string key{id};
+        if (auto const found = peers_.find(key); found != peers_.end())
+            return &found->second;
+        if (keys_required_ && service.empty()) {
+            ++counters_.refused_peers;
+            return nullptr;
+        }
+        if (peers_.size() >= options_->max_peers)
+            sweep();
+        if (peers_.size() >= options_->max_peers) {
+            ++counters_.refused_peers;
+            return nullptr;
+        }
+        auto& p = peers_[key];
+        p.id = std::move(key);
+        p.service = service;
+        return &p;
+    }
+
+    // Finds out which peers are gone without having been sent anything; at most once a second, since it costs.
+    void sweep()
+    {
+        auto const now = environment_->steady_now();
+        if (now < next_sweep_)
+            return;
+        next_sweep_ = now + std::chrono::seconds{1};
+        write_ping(out_);
+        for (auto& [id, p] : peers_)
+            send(p, out_);
+        drop_gone();
+    }
+
+    void greet(peer& p)
+    {
+        write_hello(out_, options_->service);
+        send(p, out_);
+    }
+
+    void on_open(peer& p, open_frame frame)
+    {
+        flow_id id{p.service, frame.session, frame.flow};
+        auto found = flows_.find(id);
+        if (found == flows_.end()) {
+            if (p.flows.size() >= options_->max_flows || flows_.size() >= options_->max_peers * flows_per_peer) {
+                ++counters_.refused_flows;
+                return;
+            }
+            found = flows_.try_emplace(id).first;
+            found->second.id = std::move(id);
+            found->second.sender = p.service.empty() ? frame.service : p.service;
+            found->second.opened = std::move(frame);
+        } else {
+            auto& known = found->second.opened;
+            if (known.topic != frame.topic || known.consumer != frame.consumer)
+                throw make_error(errc::malformed_data, "frame opens a flow again for something else");
+            known.connection = frame.connection;
+        }
+        auto& f = found->second;
+        if (f.from && f.from != &p) {
+            auto& before = *f.from;
+            leave(f);
+            if (before.flows.empty()) {
+                write_ping(out_); // most likely it is gone
+                send(before, out_);
+            }
+        }
+        f.from = &p;
+        p.flows[f.opened.flow] = &f;
+        for (auto const& s : subscribers_)
+            if (matches(f, *s))
+                attach(f, *s);
+    }
+
+    static bool matches(flow const& f, subscriber const& s)
+    {
+        return f.opened.topic == s.topic && f.opened.consumer == s.consumer && !s.state->is_closed();
+    }
+
+    void attach(flow& f, subscriber& s)
+    {
+        auto const [place, added] = f.lanes.try_emplace(s.instance);
+        auto& to = place->second;
+        if (added) {
+            to.to = &s;
+            to.number = s.state->use([](delivery_queue& queue) { return queue.open_lane(); });
+            s.flows.resize(std::max<std::size_t>(s.flows.size(), to.number + 1));
+            s.flows[to.number] = &f;
+        }
+        window_frame w;
+        w.connection = f.opened.connection;
+        w.flow = f.opened.flow;
+        w.instance = s.instance;
+        w.messages = options_->window_messages;
+        w.bytes = options_->window_bytes;
+        if (!added)
+            w.held = s.state->use([&](delivery_queue& queue) { return queue.held_tags(to.number); });
+        write_window(out_, w);
+        send(*f.from, out_);
+    }
+
+    void on_batch(peer& p, wire_reader& r)
+    {
+        auto const head = read_batch_head(r);
+        auto const found = p.flows.find(head.flow);
+        if (found == p.flows.end())
+            return; // the sender is connected anew, and this came by the old connection
+        auto const& f = *found->second;
+        auto const to = f.lanes.find(head.instance);
+        if (to == f.lanes.end())
+            return; // the subscription is closed; the sender has been told or will be
+        read_messages(r, f.opened.topic, limits_, batch_);
+        std::size_t bytes = 0;
+        for (auto const& m : batch_)
+            bytes += flow_cost(m.content);
+        auto const number = to->second.number;
+        to->second.to->state->use([&](delivery_queue& queue) {
+            auto const held = queue.held(number);
+            bool const alone = held.messages == 0 && batch_.size() == 1;
+            if (held.messages + batch_.size() > options_->window_messages
+                || (!alone && held.bytes + bytes > options_->window_bytes))
+                r.fail("goes beyond the window", errc::limit_exceeded);
+            for (auto& m : batch_)
+                queue.push({number, m.tag}, std::move(m.content), f.sender);
+        });
+        to->second.to->state->notify();
+    }
+
+    void on_done(peer& p, std::uint32_t number)
+    {
+        auto const found = p.flows.find(number);
+        if (found == p.flows.end())
+            return;
+        auto const id = found->second->id;
+        leave(*found->second);
+        forget(id);
+    }
+
+    void ignore(peer& p, char const* why)
+    {
+        ++counters_.refused_frames;
+        p.ignored = true;
+        while (!p.flows.empty())
+            leave_and_forget(*p.flows.begin()->second);
+        auto const now = environment_->steady_now();
+        if (now < next_report_)
+            return;
+        next_report_ = now + std::chrono::minutes{1};
+        environment_->report("zeromq_transport: ignoring a peer" + (p.service.empty() ? "" : " (" + p.service + ")") + ": " + why);
+    }
+
+    void leave(flow& f)
+    {
+        f.from->flows.erase(f.opened.flow);
+        f.from = nullptr;
+        f.settled.clear();
+    }
+
+    void leave_and_forget(flow& f)
+    {
+        auto const id = f.id;
+        leave(f);
+        forget_if_empty(id);
+    }
+
+    void forget_if_empty(flow_id const& id)
+    {
+        auto const found = flows_.find(id);
+        if (found == flows_.end() || found->second.from)
+            return;
+        for (auto const& [instance, l] : found->second.lanes)
+            if (l.to->state->use([&](delivery_queue& queue) { return queue.held(l.number).messages; }) > 0)
+                return;
+        forget(id);
+    }
+
+    void forget(flow_id const& id)
+    {
+        auto const found = flows_.find(id);
+        for (auto const& [instance, l] : found->second.lanes) {
+            l.to->state->close_lane(l.number);
+            l.to->flows[l.number] = nullptr;
+        }
+        flows_.erase(found);
+    }
+
+    void send_settled(flow& f)
+    {
+        std::span<settled_tag const> left{f.settled};
+        while (f.from && !left.empty()) {
+            left = left.subspan(write_settle(out_, f.opened.flow, left, limits_));
+            send(*f.from, out_);
+        }
+        f.settled.clear();
+    }
+
+    void remove(std::shared_ptr<subscriber> const& s)
+    {
+        for (auto* const f : s->flows) {
+            if (!f)
+                continue;
+            f->lanes.erase(s->instance);
+            if (f->from) {
+                write_shut(out_, {f->opened.flow, s->instance});
+                send(*f->from, out_);
+            }
+        }
+        s->flows.clear();
+        s->state->use([](delivery_queue& queue) { queue.clear(); });
+        std::erase(subscribers_, s);
+    }
+
+    // What a peer does not get because it does not read, it finds out by the hello that follows.
+    void send(peer& p, std::string const& frame)
+    {
+        if (p.behind || p.gone)
+            return;
+        switch (pump_.socket().send_to(p.id, frame)) {
+        case zeromq_socket::sent::yes: break;
+        case zeromq_socket::sent::full:
+            p.behind = true;
+            behind_.push_back(p.id);
+            break;
+        case zeromq_socket::sent::unreachable:
+            p.gone = true;
+            gone_.push_back(p.id);
+            break;
+        }
+    }
+
+    void retry_behind()
+    {
+        for (auto const& id : std::exchange(behind_, {})) {
+            auto const found = peers_.find(id);
+            if (found == peers_.end())
+                continue;
+            found->second.behind = false;
+            greet(found->second);
+        }
+    }
+
+    // The sender comes back by another connection, and finds its flows by their ids.
+    void drop_gone()
+    {
+        while (!gone_.empty()) {
+            auto const found = peers_.find(gone_.back());
+            gone_.pop_back();
+            while (!found->second.flows.empty())
+                leave_and_forget(*found->second.flows.begin()->second);
+            peers_.erase(found);
+        }
+    }
+
+    environment* environment_;
+    zeromq_options const* options_;
+    frame_limits limits_;
+    bool keys_required_ = false;
+    std::uint32_t instances_ = 0;
+    std::vector<std::shared_ptr<subscriber>> subscribers_;
+    std::unordered_map<std::string, peer> peers_; // by routing id
+    std::map<flow_id, flow> flows_;
+    std::vector<std::string> behind_;
+    std::vector<std::string> gone_;
+    std::vector<tagged_message> batch_; // being read
+    std::string out_;                   // a frame being written
+    steady_time next_sweep_{};
+    steady_time next_report_{};
+    zeromq_counters counters_;
+    zeromq_pump pump_; // last: it calls into the others
+};
+
+} // namespace cosaga::detail

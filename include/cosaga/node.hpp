@@ -1,0 +1,170 @@
+// Copyright the cosaga authors. Distributed under the Boost Software License, Version 1.0.
+#pragma once
+
+#include <cosaga/codec/json.hpp>
+#include <cosaga/consumer.hpp>
+#include <cosaga/environment.hpp>
+#include <cosaga/outbox.hpp>
+#include <cosaga/requester.hpp>
+#include <cosaga/responder.hpp>
+#include <cosaga/storage.hpp>
+#include <cosaga/transport.hpp>
+
+#include <boost/asio/awaitable.hpp>
+#include <boost/asio/signal_set.hpp>
+#include <boost/asio/use_awaitable.hpp>
+
+#include <csignal>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+namespace cosaga {
+
+struct node_options {
+    std::string service;             ///< the name of this service: the `source` of its messages; 1 to 255 bytes
+    relay_options relay{};
+    std::string reply_topic{};       ///< to ask questions: where answers arrive; empty when this node asks none
+    std::string reply_consumer{};    ///< under which name; the service's unless given
+};
+
+/// One service: a store, a transport, and everything that runs on them, started and stopped together.
+///
+/// @code
+/// cosaga::node node{store, transport, {.service = "shop"}};
+/// node.consume<payment>("payments", "shop", [](auto& tx, payment const& p) { tx.execute("...", p.id); });
+/// co_await node.start();
+/// co_await node.transact([&](auto& tx) { tx.send("orders", o); });
+/// co_await node.stop();
+/// @endcode
+/// @par Thread safety
+/// `transact` and `request` from any number of coroutines on any threads, the rest from one at a time. Destroy it after `stop`, or when its executor no
+/// longer runs, and before the store and the transport.
+template <store Store, transport Transport, class Codec = json_codec>
+class node {
+public:
+    using outbox_type = outbox<Store, Transport, Codec>;
+    using transaction = typename outbox_type::transaction;
+
+    /// @throws system_error `errc::bad_configuration`
+    node(Store& s, Transport& t, node_options options)
+        : store_{&s},
+          transport_{&t},
+          options_{std::move(options)},
+          outbox_{s, t, {.service = options_.service, .relay = options_.relay}}
+    {
+        if (options_.reply_topic.empty())
+            return;
+        auto const& name = options_.reply_consumer.empty() ? options_.service : options_.reply_consumer;
+        requester_ = std::make_unique<requester<Transport, Codec>>(
+            t, requester_options{options_.service, options_.reply_topic, name});
+    }
+    node(node const&) = delete;
+    node& operator=(node const&) = delete;
+
+    /// Applies the messages of `topic` under the consumer's name `name`: see `consumer`. Call it before `start`.
+    /// @tparam Bodies the types of messages that `handler` takes; a message of another type is parked.
+    template <class... Bodies, class Handler>
+    void consume(std::string topic, std::string name, Handler handler, consumer_options const& options = {})
+    {
+        add_consumer<Bodies...>(std::move(topic), std::move(name), no_preparation{}, std::move(handler), options);
+    }
+
+    /// Like `consume`, with a coroutine for what must be done before the transaction.
+    template <class Body, class Prepare, class Handler>
+        requires std::is_invocable_v<Prepare&, Body const&>
+    void consume(std::string topic, std::string name, Prepare prepare, Handler handler,
+        consumer_options const& options = {})
+    {
+        add_consumer<Body>(std::move(topic), std::move(name), std::move(prepare), std::move(handler), options);
+    }
+
+    /// Answers requests of type `Request`: see `responder`. Call it before `start`.
+    template <class Request, class Handler>
+    void respond(std::string topic, std::string name, Handler handler)
+    {
+        responders_.push_back(std::make_unique<responder<Transport, Codec, Request, Handler>>(*transport_,
+            std::move(topic), std::move(name), std::move(handler), responder_options{options_.service}));
+    }
+
+    /// @copydetails outbox::transact
+    template <class Work>
+    auto transact(Work&& work)
+    {
+        return outbox_.transact(std::forward<Work>(work));
+    }
+
+    /// @copydetails requester::request
+    /// @pre `node_options::reply_topic` was given.
+    template <class Reply, class Request>
+    asio::awaitable<Reply> request(std::string_view topic, Request const& body, duration timeout)
+    {
+        if (!requester_)
+            throw make_error(errc::bad_configuration, "request: the node has no reply_topic");
+        return requester_->template request<Reply>(topic, body, timeout);
+    }
+
+    /// Lets messages in and out, those that earlier runs left included.
+    asio::awaitable<void> start()
+    {
+        for (auto& c : consumers_)
+            c->start();
+        for (auto& r : responders_)
+            r->start();
+        if (requester_)
+            requester_->start();
+        transport_->start();
+        co_await outbox_.start();
+    }
+
+    /// Stops in order: nothing new is received, what is running finishes, acknowledgements leave, the transport and the
+    /// store are closed. What is not sent yet stays in the store.
+    asio::awaitable<void> stop()
+    {
+        for (auto& c : consumers_)
+            co_await c->stop();
+        for (auto& r : responders_)
+            co_await r->stop();
+        if (requester_)
+            co_await requester_->stop();
+        co_await outbox_.stop();
+        co_await transport_->close();
+        co_await store_->close();
+    }
+
+    /// Starts, waits for SIGINT or SIGTERM, and stops.
+    asio::awaitable<void> run()
+    {
+        asio::signal_set signals{store_->get_environment().get_executor(), SIGINT, SIGTERM};
+        co_await start();
+        co_await signals.async_wait(asio::use_awaitable);
+        co_await stop();
+    }
+
+    outbox_type& get_outbox() noexcept { return outbox_; }
+    Store& get_store() noexcept { return *store_; }
+    std::vector<std::unique_ptr<running_consumer>> const& consumers() const noexcept { return consumers_; }
+
+private:
+    template <class... Bodies, class Prepare, class Handler>
+    void add_consumer(std::string topic, std::string name, Prepare prepare, Handler handler,
+        consumer_options const& options)
+    {
+        using made = consumer<outbox_type, Handler, Prepare, Bodies...>;
+        consumers_.push_back(std::make_unique<made>(
+            outbox_, std::move(topic), std::move(name), std::move(prepare), std::move(handler), options));
+    }
+
+    Store* store_;
+    Transport* transport_;
+    node_options options_;
+    outbox_type outbox_;
+    std::unique_ptr<requester<Transport, Codec>> requester_;
+    std::vector<std::unique_ptr<running_consumer>> consumers_;
+    std::vector<std::unique_ptr<running_responder>> responders_;
+};
+
+} // namespace cosaga

@@ -1,0 +1,166 @@
+// Copyright the cosaga authors. Distributed under the Boost Software License, Version 1.0.
+#pragma once
+
+#include <cosaga/detail/group_commit.hpp>
+#include <cosaga/detail/savepoint_scope.hpp>
+#include <cosaga/detail/sqlite_engine.hpp>
+#include <cosaga/storage.hpp>
+
+#include <sqlite3.h>
+
+#include <concepts>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+namespace cosaga {
+
+/// One local transaction of an `sqlite_store`: the four tables, and the user's own SQL.
+///
+/// The transaction belongs to the group, so SQL that would end it (BEGIN, COMMIT, ROLLBACK, SAVEPOINT, ATTACH, most
+/// PRAGMAs) is refused with `errc::sql_failed`, and so is writing to the tables `cosaga_*`. What SQLite itself rolls
+/// back altogether (a full disk, `INSERT OR ROLLBACK`, `RAISE(ROLLBACK)`) fails every work of the group.
+class sqlite_transaction {
+public:
+    explicit sqlite_transaction(detail::sqlite_engine& engine) noexcept : engine_{&engine} {}
+
+    time_point now() const noexcept { return engine_->now(); }
+
+    /// Runs `f` in a savepoint of its own: if it throws, its changes are undone, no other's, and the exception comes out.
+    template <std::invocable F>
+    std::invoke_result_t<F> nested(F&& f)
+    {
+        engine_->connection().require_transaction();
+        return detail::run_nested(*engine_, std::forward<F>(f));
+    }
+
+    /// Runs one statement; its rows, if any, are ignored.
+    ///
+    /// Arguments stand for the parameters `?` in order: integers, floating point, bool, text, bytes, `message_id`,
+    /// `time_point` (microseconds since 1970), `nullptr`, and optionals of these.
+    /// @return the number of rows that it inserted, changed or deleted itself.
+    /// @throws system_error `errc::sql_failed` with SQLite's text, also for a wrong number of arguments or more than
+    /// one statement; the transaction goes on if that is caught. `errc::store_full` and `errc::store_failed` end the group.
+    template <class... Args>
+    std::size_t execute(std::string_view sql, Args const&... args)
+    {
+        return engine_->user_sql().execute(sql, args...);
+    }
+
+    /// Runs one statement and reads all its rows.
+    ///
+    /// `Row` is a struct described with BOOST_DESCRIBE_STRUCT, whose members are filled from the columns in order, or
+    /// the type of a single column. A column that may be NULL is an optional.
+    /// @throws as `execute`, and when the columns are not as many as the members or do not fit their types.
+    template <class Row, class... Args>
+    std::vector<Row> query(std::string_view sql, Args const&... args)
+    {
+        return engine_->user_sql().template query<Row>(sql, args...);
+    }
+
+    /// The connection, for any other SQL library, on the store's thread inside the work. What it runs is in this
+    /// transaction; every statement must be reset before the work returns.
+    sqlite3* native_handle() const noexcept { return engine_->connection().get(); }
+
+    void append(queue_name const& queue, message_state state, std::span<message_row> rows)
+    {
+        engine_->messages().append(queue, state, rows);
+    }
+    std::vector<message_row> read(queue_name const& queue, message_state state, std::int64_t after, std::size_t most)
+    {
+        return engine_->messages().read(queue, state, after, most);
+    }
+    std::vector<message_row> read_due(queue_name const& queue, message_state state, time_point now, std::size_t most)
+    {
+        return engine_->messages().read_due(queue, state, now, most);
+    }
+    std::optional<time_point> next_due(queue_name const& queue, message_state state)
+    {
+        return engine_->messages().next_due(queue, state);
+    }
+    std::optional<located_row> find(message_id const& id, message_state state)
+    {
+        return engine_->messages().find(id, state);
+    }
+    std::size_t erase(queue_name const& queue, message_state state, std::span<std::int64_t const> seqs)
+    {
+        return engine_->messages().erase(queue, state, seqs);
+    }
+    bool move(queue_name const& queue, message_state from, message_state to, message_row const& row)
+    {
+        return engine_->messages().move(queue, from, to, row);
+    }
+    bool update(queue_name const& queue, message_state state, message_row const& row)
+    {
+        return engine_->messages().update(queue, state, row);
+    }
+    std::size_t count(queue_name const& queue, message_state state) { return engine_->messages().count(queue, state); }
+    std::vector<queue_name> queues() { return engine_->messages().queues(); }
+
+    std::vector<std::optional<mark>> insert_marks(std::string_view scope, std::span<message_id const> ids, mark const& value)
+    {
+        return engine_->marks().insert_marks(scope, ids, value, now());
+    }
+    std::optional<mark> find_mark(std::string_view scope, message_id const& id)
+    {
+        return engine_->marks().find_mark(scope, id);
+    }
+    std::size_t purge_marks(std::string_view scope, time_point before, std::size_t most)
+    {
+        return engine_->marks().purge_marks(scope, before, most);
+    }
+
+    bool insert_saga(saga_row const& row) { return engine_->sagas().insert_saga(row); }
+    std::optional<saga_row> find_saga(std::string_view id) { return engine_->sagas().find_saga(id); }
+    bool update_saga(saga_row const& row) { return engine_->sagas().update_saga(row); }
+    bool erase_saga(std::string_view id) { return engine_->sagas().erase_saga(id); }
+    std::vector<saga_row> claim_sagas(std::string_view owner, time_point now, time_point until, std::size_t most)
+    {
+        return engine_->sagas().claim_sagas(owner, now, until, most);
+    }
+    std::vector<saga_row> list_sagas(saga_state state, std::string_view after, std::size_t most)
+    {
+        return engine_->sagas().list_sagas(state, after, most);
+    }
+    void append_journal(std::string_view id, std::span<journal_entry const> entries)
+    {
+        nested([&] { engine_->sagas().append_journal(id, entries); });
+    }
+    std::vector<journal_entry> read_journal(std::string_view id, std::uint64_t after, std::size_t most)
+    {
+        return engine_->sagas().read_journal(id, after, most);
+    }
+
+private:
+    detail::sqlite_engine* engine_;
+};
+
+inline sqlite_transaction detail::sqlite_engine::handle() noexcept
+{
+    return sqlite_transaction{*this};
+}
+
+/// A store in one SQLite file, beside the user's own tables.
+///
+/// One connection on the store's thread owns every write and every checkpoint. The file is in WAL mode and every group
+/// commit is synced, so that what `transact` has returned survives a loss of power. Several processes can share the
+/// file; each waits up to `busy_timeout` for another's group. SQLite before 3.51.3 has a rare race between two processes of
+/// which one checkpoints (sqlite.org/wal.html, "WAL-reset bug"): keep a second writer to maintenance until then.
+class sqlite_store final : public detail::group_commit<detail::sqlite_engine> {
+public:
+    /// Opens the file and brings its schema to this version; blocks meanwhile.
+    /// @throws system_error `errc::store_failed` if the file cannot be opened or is no database; `errc::schema_too_new` if
+    /// a newer version of the library has written it; `errc::store_busy` if another process holds it.
+    sqlite_store(environment& env, sqlite_options const& options) : group_commit{env, options.poll_interval, options} {}
+    sqlite_store(environment& env, std::string path) : sqlite_store{env, sqlite_options{.path = std::move(path)}} {}
+};
+
+static_assert(store<sqlite_store>);
+
+} // namespace cosaga

@@ -1,0 +1,7 @@
+// Copyright the cosaga authors. Distributed under the Boost Software License, Version 1.0.
+#include <cosaga.hpp>
+
+int main()
+{
+    return cosaga::message_id{}.is_nil() ? 0 : 1;
+}
