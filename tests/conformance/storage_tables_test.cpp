@@ -1,0 +1,704 @@
+// Copyright the cosaga authors. Distributed under the Boost Software License, Version 1.0.
+// The four tables of the storage concept, on a deterministic executor: every store gives the same answers.
+#include "storage_kits.hpp"
+
+#include <cosaga/testing/virtual_environment.hpp>
+
+#include <boost/asio/co_spawn.hpp>
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdint>
+#include <exception>
+#include <limits>
+#include <memory>
+#include <optional>
+#include <span>
+#include <stdexcept>
+#include <string>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+namespace {
+
+using namespace cosaga;
+using namespace std::chrono_literals;
+
+message_id id_of(unsigned n, bool time_ordered = true)
+{
+    message_id::bytes_type b{};
+    b[6] = time_ordered ? 0x70 : 0x80;
+    b[14] = static_cast<unsigned char>(n >> 8);
+    b[15] = static_cast<unsigned char>(n);
+    return message_id{b};
+}
+
+std::vector<unsigned> numbers_of(std::vector<message_row> const& rows)
+{
+    std::vector<unsigned> numbers;
+    for (auto const& r : rows)
+        numbers.push_back(r.content.id.bytes()[15] + 256u * r.content.id.bytes()[14]);
+    return numbers;
+}
+
+template <class Kit>
+class storage_tables : public ::testing::Test {
+protected:
+    using transaction = typename Kit::transaction;
+
+    storage_tables() { open(); }
+
+    void open()
+    {
+        store_.reset();
+        store_ = kit_.open(env_);
+        transact([](transaction& tx) { Kit::create(tx); });
+    }
+
+    /// Runs a work to its end; throws what its await throws.
+    template <class Work>
+    auto transact(Work work)
+    {
+        using result = std::invoke_result_t<Work&, transaction&>;
+        std::exception_ptr error;
+        bool done = false;
+        if constexpr (std::is_void_v<result>) {
+            asio::co_spawn(env_.get_executor(), store_->transact(work), [&](std::exception_ptr e) {
+                error = e;
+                done = true;
+            });
+            env_.run_until([&] { return done; });
+            if (error)
+                std::rethrow_exception(error);
+        } else {
+            result kept{};
+            asio::co_spawn(env_.get_executor(), store_->transact(work), [&](std::exception_ptr e, result r) {
+                error = e;
+                kept = std::move(r);
+                done = true;
+            });
+            env_.run_until([&] { return done; });
+            if (error)
+                std::rethrow_exception(error);
+            return kept;
+        }
+    }
+
+    static message_row row(unsigned n, std::string payload = "payload")
+    {
+        message_row r;
+        r.content.id = id_of(n);
+        r.content.time = time_point{1700000000s} + duration{n};
+        r.content.topic = "orders";
+        r.content.key = "key" + std::to_string(n % 3);
+        r.content.type = "order_placed";
+        r.content.source = "shop";
+        r.content.content_type = "application/json";
+        r.content.headers = {{"subject", "order"}, {"traceparent", "00-1-2-3"}};
+        r.content.payload = std::move(payload);
+        return r;
+    }
+
+    /// Appends rows and returns their seqs.
+    std::vector<std::int64_t> append(std::vector<message_row> rows, message_state state = message_state::ready)
+    {
+        return append(queue_, std::move(rows), state);
+    }
+    std::vector<std::int64_t> append(queue_name const& queue, std::vector<message_row> rows, message_state state)
+    {
+        return transact([&](transaction& tx) {
+            tx.append(queue, state, rows);
+            std::vector<std::int64_t> seqs;
+            for (auto const& r : rows)
+                seqs.push_back(r.seq);
+            return seqs;
+        });
+    }
+    std::vector<message_row> read(message_state state = message_state::ready, std::int64_t after = 0, std::size_t most = 1000)
+    {
+        return transact([&](transaction& tx) { return tx.read(queue_, state, after, most); });
+    }
+    std::size_t count(message_state state = message_state::ready)
+    {
+        return transact([&](transaction& tx) { return tx.count(queue_, state); });
+    }
+    cosaga::testing::virtual_environment env_;
+    Kit kit_;
+    std::unique_ptr<typename Kit::store> store_;
+    queue_name queue_{queue_side::outbox, "orders", "warehouse"};
+};
+
+template <class... T>
+std::vector<unsigned> list(T... n)
+{
+    return {static_cast<unsigned>(n)...};
+}
+
+using kits = ::testing::Types<storage_kits::memory_kit, storage_kits::sqlite_kit>;
+TYPED_TEST_SUITE(storage_tables, kits);
+
+TYPED_TEST(storage_tables, keeps_every_attribute_of_a_row)
+{
+    auto kept = this->row(1, std::string{"a\0b", 3});
+    kept.content.key = std::string{"k\0", 2};
+    kept.content.headers.push_back({"empty", ""});
+    kept.attempts = 7;
+    kept.due_at = time_point{42us};
+    kept.last_error = std::string{"went\0wrong", 10};
+    auto const seqs = this->append({kept});
+    auto const found = this->read();
+    ASSERT_EQ(found.size(), 1u);
+    EXPECT_EQ(found[0].content, kept.content);
+    EXPECT_EQ(found[0].attempts, 7u);
+    EXPECT_EQ(found[0].due_at, time_point{42us});
+    EXPECT_EQ(found[0].last_error, kept.last_error);
+    EXPECT_EQ(found[0].seq, seqs[0]);
+}
+
+TYPED_TEST(storage_tables, keeps_a_row_of_empty_attributes)
+{
+    message_row empty;
+    this->append({empty});
+    auto const found = this->read();
+    ASSERT_EQ(found.size(), 1u);
+    EXPECT_EQ(found[0].content, message{});
+}
+
+TYPED_TEST(storage_tables, keeps_the_topic_of_a_message_that_is_not_the_queues)
+{
+    auto other = this->row(1);
+    other.content.topic = "other";
+    this->append({other});
+    EXPECT_EQ(this->read()[0].content.topic, "other");
+}
+
+TYPED_TEST(storage_tables, keeps_a_payload_of_several_megabytes)
+{
+    std::string big(5'000'000, 'x');
+    big[4'999'999] = 'y';
+    this->append({this->row(1, big)});
+    EXPECT_EQ(this->read()[0].content.payload, big);
+}
+
+TYPED_TEST(storage_tables, gives_increasing_seqs_in_the_order_of_appending)
+{
+    auto first = this->append({this->row(1), this->row(2)});
+    auto const second = this->append({this->row(3)});
+    first.insert(first.end(), second.begin(), second.end());
+    EXPECT_GT(first[0], 0);
+    EXPECT_TRUE(std::is_sorted(first.begin(), first.end()));
+    EXPECT_EQ(std::adjacent_find(first.begin(), first.end()), first.end());
+    EXPECT_EQ(numbers_of(this->read()), list(1, 2, 3));
+}
+
+TYPED_TEST(storage_tables, never_gives_a_seq_twice_even_when_the_queue_was_drained_and_the_store_reopened)
+{
+    auto const seqs = this->append({this->row(1), this->row(2)});
+    this->transact([&](auto& tx) { tx.erase(this->queue_, message_state::ready, seqs); });
+    this->open();
+    auto const later = this->append({this->row(3)});
+    EXPECT_GT(later[0], seqs[1]);
+}
+
+TYPED_TEST(storage_tables, reads_a_page_after_a_seq)
+{
+    std::vector<message_row> rows;
+    for (unsigned i = 1; i <= 40; ++i) // more than go into one INSERT
+        rows.push_back(this->row(i));
+    auto const seqs = this->append(rows);
+    EXPECT_EQ(numbers_of(this->read(message_state::ready, 0, 3)), list(1, 2, 3));
+    EXPECT_EQ(numbers_of(this->read(message_state::ready, seqs[2], 2)), list(4, 5));
+    EXPECT_EQ(numbers_of(this->read(message_state::ready, seqs[38], 10)), list(40));
+    EXPECT_TRUE(this->read(message_state::ready, seqs[39], 10).empty());
+    EXPECT_TRUE(this->read(message_state::ready, 0, 0).empty());
+    EXPECT_EQ(this->read(message_state::ready, -5, 100).size(), 40u);
+    EXPECT_TRUE(this->read(message_state::ready, std::numeric_limits<std::int64_t>::max(), 10).empty());
+    EXPECT_EQ(this->read(message_state::ready, 0, std::numeric_limits<std::size_t>::max()).size(), 40u);
+}
+
+TYPED_TEST(storage_tables, keeps_queues_and_states_apart)
+{
+    queue_name const inbox{queue_side::inbox, "orders", "warehouse"};
+    queue_name const other{queue_side::outbox, "orders", "billing"};
+    this->append({this->row(1)});
+    this->append(inbox, {this->row(2)}, message_state::ready);
+    this->append(other, {this->row(3)}, message_state::ready);
+    this->append({this->row(4)}, message_state::dead);
+    EXPECT_EQ(numbers_of(this->read()), list(1));
+    EXPECT_EQ(numbers_of(this->read(message_state::dead)), list(4));
+    auto const names = this->transact([](auto& tx) { return tx.queues(); });
+    EXPECT_EQ(names, (std::vector<queue_name>{other, this->queue_, inbox}));
+    auto const found = this->transact([&](auto& tx) { return tx.read(inbox, message_state::ready, 0, 10); });
+    EXPECT_EQ(numbers_of(found), list(2));
+}
+
+TYPED_TEST(storage_tables, answers_for_a_queue_that_was_never_used)
+{
+    this->transact([&](auto& tx) {
+        EXPECT_TRUE(tx.read(this->queue_, message_state::ready, 0, 10).empty());
+        EXPECT_TRUE(tx.read_due(this->queue_, message_state::delayed, time_point::max(), 10).empty());
+        EXPECT_FALSE(tx.next_due(this->queue_, message_state::delayed));
+        std::int64_t const seq = 1;
+        EXPECT_EQ(tx.erase(this->queue_, message_state::ready, std::span{&seq, 1}), 0u);
+        message_row r;
+        r.seq = 1;
+        EXPECT_FALSE(tx.move(this->queue_, message_state::ready, message_state::dead, r));
+        EXPECT_FALSE(tx.update(this->queue_, message_state::ready, r));
+        EXPECT_EQ(tx.count(this->queue_, message_state::ready), 0u);
+        EXPECT_TRUE(tx.queues().empty());
+    });
+}
+
+TYPED_TEST(storage_tables, erases_rows_wherever_they_are_and_tells_how_many)
+{
+    std::vector<message_row> rows;
+    for (unsigned i = 1; i <= 10; ++i)
+        rows.push_back(this->row(i));
+    auto const seqs = this->append(rows);
+    auto const erased = this->transact([&](auto& tx) {
+        std::vector<std::int64_t> const some{seqs[1], seqs[2], seqs[3], seqs[7], seqs[7], seqs[9] + 1, 0, -1,
+            std::numeric_limits<std::int64_t>::max(), std::numeric_limits<std::int64_t>::min()};
+        return tx.erase(this->queue_, message_state::ready, some);
+    });
+    EXPECT_EQ(erased, 4u);
+    EXPECT_EQ(numbers_of(this->read()), list(1, 5, 6, 7, 9, 10));
+    EXPECT_EQ(this->count(), 6u);
+    auto const again = this->transact([&](auto& tx) {
+        return tx.erase(this->queue_, message_state::ready, std::span{seqs}.subspan(1, 2));
+    });
+    EXPECT_EQ(again, 0u);
+    EXPECT_EQ(this->count(), 6u);
+}
+
+TYPED_TEST(storage_tables, erasing_in_one_state_leaves_the_other)
+{
+    auto const seqs = this->append({this->row(1)});
+    auto const erased
+        = this->transact([&](auto& tx) { return tx.erase(this->queue_, message_state::dead, seqs); });
+    EXPECT_EQ(erased, 0u);
+    EXPECT_EQ(this->count(), 1u);
+}
+
+TYPED_TEST(storage_tables, reads_what_is_due_by_time)
+{
+    auto late = this->row(1), early = this->row(2), never = this->row(3), same = this->row(4);
+    late.due_at = time_point{20s};
+    early.due_at = time_point{10s};
+    same.due_at = time_point{10s};
+    never.due_at = time_point{100s};
+    this->append({late, early, never, same}, message_state::delayed);
+    this->transact([&](auto& tx) {
+        EXPECT_EQ(tx.next_due(this->queue_, message_state::delayed), time_point{10s});
+        EXPECT_FALSE(tx.next_due(this->queue_, message_state::prepared));
+        auto const due = [&](time_point now, std::size_t most) {
+            return numbers_of(tx.read_due(this->queue_, message_state::delayed, now, most));
+        };
+        EXPECT_EQ(due(time_point{9s}, 10), list());
+        EXPECT_EQ(due(time_point{10s}, 10), list(2, 4));
+        EXPECT_EQ(due(time_point{50s}, 10), list(2, 4, 1));
+        EXPECT_EQ(due(time_point{50s}, 1), list(2));
+    });
+}
+
+TYPED_TEST(storage_tables, moves_a_row_behind_all_others_of_its_new_state)
+{
+    auto const delayed = this->append({this->row(1), this->row(2)}, message_state::delayed);
+    auto const ready = this->append({this->row(3)});
+    this->transact([&](auto& tx) {
+        message_row moved;
+        moved.seq = delayed[0];
+        moved.attempts = 3;
+        moved.due_at = time_point{5s};
+        moved.last_error = "again";
+        EXPECT_TRUE(tx.move(this->queue_, message_state::delayed, message_state::ready, moved));
+        EXPECT_FALSE(tx.move(this->queue_, message_state::delayed, message_state::ready, moved));
+    });
+    auto const found = this->read();
+    EXPECT_EQ(numbers_of(found), list(3, 1));
+    EXPECT_GT(found[1].seq, ready[0]);
+    EXPECT_EQ(found[1].attempts, 3u);
+    EXPECT_EQ(found[1].due_at, time_point{5s});
+    EXPECT_EQ(found[1].last_error, "again");
+    EXPECT_EQ(found[1].content, this->row(1).content);
+    EXPECT_EQ(numbers_of(this->read(message_state::delayed)), list(2));
+    EXPECT_EQ(this->count(message_state::delayed), 1u);
+    EXPECT_EQ(this->count(), 2u);
+}
+
+TYPED_TEST(storage_tables, a_moved_row_is_due_by_its_new_time)
+{
+    auto const seqs = this->append({this->row(1)});
+    this->transact([&](auto& tx) {
+        message_row moved;
+        moved.seq = seqs[0];
+        moved.due_at = time_point{7s};
+        EXPECT_TRUE(tx.move(this->queue_, message_state::ready, message_state::prepared, moved));
+        EXPECT_EQ(tx.next_due(this->queue_, message_state::prepared), time_point{7s});
+    });
+}
+
+TYPED_TEST(storage_tables, updates_in_place)
+{
+    auto const seqs = this->append({this->row(1), this->row(2)}, message_state::prepared);
+    this->transact([&](auto& tx) {
+        message_row changed;
+        changed.seq = seqs[0];
+        changed.attempts = 2;
+        changed.due_at = time_point{30s};
+        changed.last_error = "no answer";
+        EXPECT_TRUE(tx.update(this->queue_, message_state::prepared, changed));
+        EXPECT_FALSE(tx.update(this->queue_, message_state::delayed, changed));
+    });
+    auto const found = this->read(message_state::prepared);
+    EXPECT_EQ(numbers_of(found), list(1, 2));
+    EXPECT_EQ(found[0].seq, seqs[0]);
+    EXPECT_EQ(found[0].attempts, 2u);
+    EXPECT_EQ(found[0].last_error, "no answer");
+    EXPECT_EQ(found[0].content, this->row(1).content);
+    auto const due = this->transact(
+        [&](auto& tx) { return tx.read_due(this->queue_, message_state::prepared, time_point{30s}, 10); });
+    EXPECT_EQ(numbers_of(due), list(2, 1));
+}
+
+TYPED_TEST(storage_tables, finds_by_id_what_is_not_ready)
+{
+    this->append({this->row(1)}, message_state::dead);
+    this->append({this->row(2)}, message_state::prepared);
+    this->append({this->row(3)}, message_state::ready);
+    this->transact([&](auto& tx) {
+        auto const dead = tx.find(id_of(1), message_state::dead);
+        ASSERT_TRUE(dead);
+        EXPECT_EQ(dead->queue, this->queue_);
+        EXPECT_EQ(dead->row.content, this->row(1).content);
+        EXPECT_FALSE(tx.find(id_of(1), message_state::prepared));
+        EXPECT_TRUE(tx.find(id_of(2), message_state::prepared));
+        EXPECT_FALSE(tx.find(id_of(3), message_state::ready));
+        EXPECT_FALSE(tx.find(id_of(9), message_state::dead));
+    });
+}
+
+TYPED_TEST(storage_tables, a_transaction_sees_its_own_changes_at_once)
+{
+    this->transact([&](auto& tx) {
+        std::vector<message_row> rows{this->row(1), this->row(2), this->row(3)};
+        tx.append(this->queue_, message_state::ready, rows);
+        EXPECT_EQ(tx.count(this->queue_, message_state::ready), 3u);
+        EXPECT_EQ(numbers_of(tx.read(this->queue_, message_state::ready, 0, 10)), list(1, 2, 3));
+        std::vector<message_row> more{this->row(4)};
+        tx.append(this->queue_, message_state::ready, more);
+        EXPECT_EQ(tx.erase(this->queue_, message_state::ready, std::span{&more[0].seq, 1}), 1u);
+        EXPECT_TRUE(tx.move(this->queue_, message_state::ready, message_state::dead, rows[0]));
+        EXPECT_TRUE(tx.find(id_of(1), message_state::dead));
+        EXPECT_EQ(tx.count(this->queue_, message_state::ready), 2u);
+        EXPECT_EQ(tx.count(this->queue_, message_state::dead), 1u);
+    });
+    EXPECT_EQ(numbers_of(this->read()), list(2, 3));
+}
+
+TYPED_TEST(storage_tables, a_work_that_throws_leaves_no_trace_in_any_table)
+{
+    auto const seqs = this->append({this->row(1)}, message_state::delayed);
+    queue_name const fresh{queue_side::outbox, "fresh", "queue"};
+    saga_row saga;
+    saga.id = "saga";
+    auto const all = [&](auto& tx) {
+        std::vector<message_row> rows{this->row(2)};
+        tx.append(this->queue_, message_state::ready, rows);
+        rows = {this->row(3)};
+        tx.append(fresh, message_state::delayed, rows);
+        message_row moved;
+        moved.seq = seqs[0];
+        tx.move(this->queue_, message_state::delayed, message_state::ready, moved);
+        auto const id = id_of(5);
+        tx.insert_marks("scope", {&id, 1}, "mark");
+        tx.insert_saga(saga);
+        journal_entry const entry{1, "step", "ok"};
+        tx.append_journal("saga", {&entry, 1});
+        TypeParam::put(tx, "key", "value");
+        throw std::runtime_error{"no"};
+    };
+    EXPECT_THROW(this->transact([&](auto& tx) { all(tx); }), std::runtime_error);
+    // And in a savepoint, after which the transaction goes on.
+    this->transact([&](auto& tx) {
+        std::vector<message_row> rows{this->row(9)};
+        tx.append(this->queue_, message_state::ready, rows);
+        EXPECT_THROW(tx.nested([&] { all(tx); }), std::runtime_error);
+    });
+    this->open();
+    EXPECT_EQ(numbers_of(this->read()), list(9));
+    EXPECT_EQ(numbers_of(this->read(message_state::delayed)), list(1));
+    EXPECT_EQ(this->count(), 1u);
+    EXPECT_EQ(this->count(message_state::delayed), 1u);
+    this->transact([&](auto& tx) {
+        EXPECT_EQ(tx.queues(), std::vector<queue_name>{this->queue_});
+        EXPECT_EQ(tx.count(fresh, message_state::delayed), 0u);
+        EXPECT_FALSE(tx.find_mark("scope", id_of(5)));
+        EXPECT_FALSE(tx.find_saga("saga"));
+        EXPECT_TRUE(tx.read_journal("saga", 0, 10).empty());
+        EXPECT_FALSE(TypeParam::get(tx, "key"));
+    });
+}
+
+TYPED_TEST(storage_tables, a_nested_part_keeps_or_undoes_its_staged_rows_alone)
+{
+    this->transact([&](auto& tx) {
+        auto const add = [&](unsigned n) {
+            std::vector<message_row> rows{this->row(n)};
+            tx.append(this->queue_, message_state::ready, rows);
+        };
+        add(1);
+        auto const answer = tx.nested([&] {
+            add(2);
+            // Reading writes the staged rows, also those of before; undoing must not lose them.
+            EXPECT_THROW(tx.nested([&] {
+                add(3);
+                EXPECT_EQ(tx.read(this->queue_, message_state::ready, 0, 10).size(), 3u);
+                TypeParam::put(tx, "key", "inner");
+                throw 1;
+            }),
+                int);
+            TypeParam::put(tx, "key", "outer");
+            return std::string{"answer"};
+        });
+        EXPECT_EQ(answer, "answer");
+        EXPECT_EQ(tx.count(this->queue_, message_state::ready), 2u);
+        add(4);
+    });
+    EXPECT_EQ(numbers_of(this->read()), list(1, 2, 4));
+    EXPECT_EQ(this->count(), 3u);
+    EXPECT_EQ(this->transact([](auto& tx) { return TypeParam::get(tx, "key"); }), "outer");
+}
+
+TYPED_TEST(storage_tables, counts_survive_everything_that_happens_to_rows)
+{
+    std::vector<message_row> rows;
+    for (unsigned i = 0; i < 100; ++i)
+        rows.push_back(this->row(i));
+    auto const seqs = this->append(rows);
+    this->transact([&](auto& tx) {
+        for (unsigned i = 0; i < 100; i += 3)
+            tx.erase(this->queue_, message_state::ready, std::span{&seqs[i], 1});
+        for (unsigned i = 1; i < 100; i += 3) {
+            message_row r;
+            r.seq = seqs[i];
+            tx.move(this->queue_, message_state::ready, message_state::dead, r);
+        }
+    });
+    EXPECT_THROW(this->transact([&](auto& tx) {
+        tx.erase(this->queue_, message_state::ready, seqs);
+        EXPECT_EQ(tx.count(this->queue_, message_state::ready), 0u);
+        throw 1;
+    }),
+        int);
+    for (int i = 0; i < 2; ++i) {
+        EXPECT_EQ(this->count(), 33u);
+        EXPECT_EQ(this->read().size(), 33u);
+        EXPECT_EQ(this->count(message_state::dead), 33u);
+        EXPECT_EQ(this->read(message_state::dead).size(), 33u);
+        this->open();
+    }
+}
+
+// marks
+
+TYPED_TEST(storage_tables, inserting_a_mark_tells_what_was_there)
+{
+    std::vector<message_id> const ids{id_of(1), id_of(2), id_of(3)};
+    this->transact([&](auto& tx) {
+        EXPECT_EQ(tx.insert_marks("scope", std::span{ids}.first(2), "first"), (std::vector<std::optional<mark>>(2)));
+    });
+    this->open();
+    this->transact([&](auto& tx) {
+        auto const before = tx.insert_marks("scope", ids, "second");
+        EXPECT_EQ(before, (std::vector<std::optional<mark>>{"first", "first", std::nullopt}));
+        EXPECT_EQ(tx.find_mark("scope", ids[0]), "first");
+        EXPECT_EQ(tx.find_mark("scope", ids[2]), "second");
+        EXPECT_FALSE(tx.find_mark("other", ids[0]));
+        EXPECT_FALSE(tx.find_mark("scope", id_of(4)));
+        EXPECT_EQ(tx.insert_marks("other", ids, ""), (std::vector<std::optional<mark>>(3)));
+        EXPECT_EQ(tx.find_mark("other", ids[0]), "");
+    });
+}
+
+TYPED_TEST(storage_tables, an_id_given_twice_in_a_batch_is_new_once)
+{
+    std::vector<message_id> const ids{id_of(1), id_of(1), id_of(2, false), id_of(2, false)};
+    auto const before = this->transact([&](auto& tx) { return tx.insert_marks("scope", ids, std::string{"m\0", 2}); });
+    std::optional<mark> const there{std::string{"m\0", 2}};
+    EXPECT_EQ(before, (std::vector<std::optional<mark>>{std::nullopt, there, std::nullopt, there}));
+}
+
+TYPED_TEST(storage_tables, purges_marks_by_the_time_of_their_ids)
+{
+    auto const now = this->env_.now();
+    auto const old_bound = now - 24h;
+    auto make = [](time_point when, unsigned char n) {
+        auto bytes = message_id::first_of(when).bytes();
+        bytes[15] = n;
+        return message_id{bytes};
+    };
+    std::vector<message_id> const ids{make(old_bound - 2h, 1), make(old_bound - 1h, 2), make(old_bound - 1ms, 3),
+        make(old_bound, 4), make(now, 5)};
+    this->transact([&](auto& tx) {
+        tx.insert_marks("scope", ids, "");
+        tx.insert_marks("other", ids, "");
+    });
+    this->transact([&](auto& tx) {
+        EXPECT_EQ(tx.purge_marks("scope", old_bound, 2), 2u);
+        EXPECT_FALSE(tx.find_mark("scope", ids[0]));
+        EXPECT_TRUE(tx.find_mark("scope", ids[2]));
+        EXPECT_EQ(tx.purge_marks("scope", old_bound, 2), 1u);
+        EXPECT_EQ(tx.purge_marks("scope", old_bound, 2), 0u);
+        EXPECT_TRUE(tx.find_mark("scope", ids[3]));
+        EXPECT_TRUE(tx.find_mark("other", ids[0]));
+        EXPECT_EQ(tx.purge_marks("never used", old_bound, 2), 0u);
+    });
+}
+
+TYPED_TEST(storage_tables, purges_foreign_marks_by_the_time_of_their_insertion)
+{
+    std::vector<message_id> const first{id_of(1, false), id_of(2, false)};
+    std::vector<message_id> const second{id_of(3, false)};
+    this->transact([&](auto& tx) { tx.insert_marks("scope", first, ""); });
+    auto const between = this->env_.now() + 1h;
+    this->env_.run_for(2h);
+    this->transact([&](auto& tx) { tx.insert_marks("scope", second, ""); });
+    this->transact([&](auto& tx) {
+        EXPECT_EQ(tx.purge_marks("scope", between - 1h, 10), 0u);
+        EXPECT_EQ(tx.purge_marks("scope", between, 10), 2u);
+        EXPECT_FALSE(tx.find_mark("scope", first[1]));
+        EXPECT_TRUE(tx.find_mark("scope", second[0]));
+    });
+}
+
+// sagas and their journals
+
+saga_row saga_of(std::string id, time_point due = {})
+{
+    saga_row row;
+    row.id = std::move(id);
+    row.name = "order";
+    row.version = 3;
+    row.input = std::string{"in\0put", 6};
+    row.due_at = due;
+    return row;
+}
+
+TYPED_TEST(storage_tables, keeps_sagas)
+{
+    auto row = saga_of("a");
+    row.result = "result";
+    row.lease_owner = "me";
+    row.lease_until = time_point{5s};
+    row.due_at = time_point{6s};
+    this->transact([&](auto& tx) {
+        EXPECT_TRUE(tx.insert_saga(row));
+        EXPECT_FALSE(tx.insert_saga(saga_of("a")));
+        EXPECT_FALSE(tx.update_saga(saga_of("b")));
+        EXPECT_FALSE(tx.find_saga("b"));
+    });
+    row.state = saga_state::done;
+    row.result = "other";
+    row.version = 4;
+    this->transact([&](auto& tx) { EXPECT_TRUE(tx.update_saga(row)); });
+    this->open();
+    auto const found = this->transact([&](auto& tx) { return tx.find_saga("a"); });
+    ASSERT_TRUE(found);
+    EXPECT_EQ(found->name, "order");
+    EXPECT_EQ(found->version, 4u);
+    EXPECT_EQ(found->state, saga_state::done);
+    EXPECT_EQ(found->input, row.input);
+    EXPECT_EQ(found->result, "other");
+    EXPECT_EQ(found->lease_owner, "me");
+    EXPECT_EQ(found->lease_until, time_point{5s});
+    EXPECT_EQ(found->due_at, time_point{6s});
+}
+
+TYPED_TEST(storage_tables, refuses_a_saga_id_that_is_empty_or_too_long)
+{
+    for (auto const& id : {std::string{}, std::string(max_saga_id + 1, 'x')})
+        try {
+            this->transact([&](auto& tx) { tx.insert_saga(saga_of(id)); });
+            ADD_FAILURE() << "accepted an id of " << id.size() << " bytes";
+        } catch (boost::system::system_error const& e) {
+            EXPECT_EQ(e.code(), errc::bad_argument);
+        }
+    this->transact([&](auto& tx) { EXPECT_TRUE(tx.insert_saga(saga_of(std::string(max_saga_id, 'x')))); });
+}
+
+TYPED_TEST(storage_tables, claims_sagas_that_are_due_and_free)
+{
+    auto const now = time_point{1000s};
+    auto due = saga_of("due", time_point{10s}), later = saga_of("later", now + 1s), done = saga_of("done"),
+         paused = saga_of("paused"), taken = saga_of("taken", time_point{5s}), expired = saga_of("expired", time_point{20s}),
+         undoing = saga_of("undoing", time_point{30s}), mine = saga_of("mine", time_point{40s});
+    done.state = saga_state::done;
+    paused.state = saga_state::paused;
+    undoing.state = saga_state::compensating;
+    taken.lease_owner = expired.lease_owner = "other";
+    mine.lease_owner = "me";
+    taken.lease_until = mine.lease_until = now + 1s;
+    expired.lease_until = now;
+    auto const names = [](std::vector<saga_row> const& rows) {
+        std::vector<std::string> ids;
+        for (auto const& r : rows)
+            ids.push_back(r.id);
+        return ids;
+    };
+    this->transact([&](auto& tx) {
+        for (auto const& row : {due, later, done, paused, taken, expired, undoing, mine})
+            EXPECT_TRUE(tx.insert_saga(row));
+        EXPECT_EQ(names(tx.claim_sagas("me", now, now + 60s, 2)), (std::vector<std::string>{"due", "expired"}));
+        EXPECT_EQ(names(tx.claim_sagas("you", now, now + 60s, 10)), (std::vector<std::string>{"undoing"}));
+        auto const all = tx.claim_sagas("me", now, now + 90s, 10);
+        EXPECT_EQ(names(all), (std::vector<std::string>{"due", "expired", "mine"}));
+        EXPECT_EQ(all[0].lease_owner, "me");
+        EXPECT_EQ(tx.find_saga("due")->lease_until, now + 90s);
+        EXPECT_EQ(names(tx.list_sagas(saga_state::running, "", 10)),
+            (std::vector<std::string>{"due", "expired", "later", "mine", "taken"}));
+        EXPECT_EQ(names(tx.list_sagas(saga_state::running, "expired", 2)), (std::vector<std::string>{"later", "mine"}));
+        EXPECT_EQ(names(tx.list_sagas(saga_state::paused, "", 10)), (std::vector<std::string>{"paused"}));
+    });
+}
+
+TYPED_TEST(storage_tables, keeps_a_journal_and_fences_a_second_writer)
+{
+    std::vector<journal_entry> const first{{1, "reserve", "ok"}, {2, "pay", std::string{"\0no", 3}}};
+    std::vector<journal_entry> const second{{3, "ship", "ok"}, {2, "pay", "again"}};
+    this->transact([&](auto& tx) {
+        tx.insert_saga(saga_of("a"));
+        tx.append_journal("a", first);
+        tx.append_journal("b", std::span{first}.first(1));
+    });
+    this->transact([&](auto& tx) {
+        try {
+            tx.append_journal("a", second);
+            ADD_FAILURE() << "took a step twice";
+        } catch (boost::system::system_error const& e) {
+            EXPECT_EQ(e.code(), errc::transaction_fenced);
+        }
+        auto const entries = tx.read_journal("a", 0, 10); // nothing of what was refused
+        ASSERT_EQ(entries.size(), 2u);
+        EXPECT_EQ(entries[1].step, 2u);
+        EXPECT_EQ(entries[1].name, "pay");
+        EXPECT_EQ(entries[1].outcome, first[1].outcome);
+        EXPECT_EQ(tx.read_journal("a", 1, 10).size(), 1u);
+        EXPECT_EQ(tx.read_journal("a", 0, 1).size(), 1u);
+        EXPECT_TRUE(tx.read_journal("a", std::numeric_limits<std::uint64_t>::max(), 1).empty());
+        EXPECT_TRUE(tx.erase_saga("a"));
+        EXPECT_FALSE(tx.erase_saga("a"));
+        EXPECT_TRUE(tx.read_journal("a", 0, 10).empty());
+        EXPECT_EQ(tx.read_journal("b", 0, 10).size(), 1u);
+    });
+}
+
+TYPED_TEST(storage_tables, now_is_the_time_at_which_the_group_began)
+{
+    auto const before = this->env_.now();
+    EXPECT_EQ(this->transact([](auto& tx) { return tx.now(); }), before);
+}
+
+} // namespace

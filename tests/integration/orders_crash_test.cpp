@@ -1,0 +1,139 @@
+// Copyright the cosaga authors. Distributed under the Boost Software License, Version 1.0.
+#include "programs.hpp"
+
+#include <algorithm>
+#include <cstddef>
+#include <iostream>
+#include <map>
+
+namespace {
+
+using namespace programs;
+
+std::uint64_t from_environment(char const* name, std::uint64_t otherwise)
+{
+    char const* const text = std::getenv(name);
+    return text ? std::strtoull(text, nullptr, 10) : otherwise;
+}
+
+/// Kills the programs at random instants while orders flow, and starts them again.
+class killer {
+public:
+    killer(orders_system& system, order_book const& book, std::uint64_t seed)
+        : system_{system}, book_{book}, random_{seed}, warehouse_{system.start_warehouse()}
+    {
+        start_orders();
+    }
+
+    /// Goes on until that many processes died by its hand.
+    void kill(std::uint64_t times)
+    {
+        while (kills_ < times && !testing::Test::HasFailure()) {
+            auto const ended = orders_->wait(random_span(70ms));
+            if (ended) {
+                EXPECT_EQ(ended, exited_with_0) << system_.errors();
+                start_orders();
+            } else if (below(2) == 0) {
+                kill_orders();
+            } else {
+                kill_warehouse();
+            }
+        }
+    }
+
+    /// Lets both services finish all orders.
+    void finish()
+    {
+        orders_->end(SIGKILL);
+        write_file(system_.input, book_.lines());
+        orders_ = system_.start_orders();
+        EXPECT_EQ(orders_->wait(120s), exited_with_0) << system_.errors();
+        EXPECT_EQ(warehouse_->end(SIGTERM), exited_with_0) << system_.errors();
+    }
+
+private:
+    static constexpr std::size_t new_orders = 20;   // with each start of the order service
+    static constexpr std::size_t known_orders = 200; // given once more
+
+    std::uint64_t below(std::uint64_t end) { return random_() % end; }
+    std::chrono::microseconds random_span(std::chrono::microseconds most)
+    {
+        return std::chrono::microseconds{below(static_cast<std::uint64_t>(most.count()))};
+    }
+
+    void start_orders()
+    {
+        front_ = std::min(front_ + new_orders, book_.size());
+        write_file(system_.input, book_.lines(front_ - std::min(front_, known_orders), front_));
+        orders_ = system_.start_orders();
+    }
+
+    void kill_orders()
+    {
+        auto const ended = orders_->end(SIGKILL);
+        kills_ += ended == was_killed ? 1 : 0; // it may have been faster
+        stay_away();
+        start_orders();
+    }
+
+    void kill_warehouse()
+    {
+        EXPECT_EQ(warehouse_->end(SIGKILL), was_killed) << system_.errors();
+        ++kills_;
+        stay_away();
+        warehouse_ = system_.start_warehouse();
+    }
+
+    // Mostly not at all, since the other one has most to do when this one comes back.
+    void stay_away()
+    {
+        if (below(4) == 0)
+            static_cast<void>(::poll(nullptr, 0, static_cast<int>(below(30))));
+    }
+
+    orders_system& system_;
+    order_book const& book_;
+    std::mt19937_64 random_;
+    std::uint64_t kills_ = 0;
+    std::size_t front_ = 0;
+    std::unique_ptr<child> warehouse_;
+    std::unique_ptr<child> orders_;
+};
+
+// Asks the databases themselves: the audit is one of the programs under test.
+void expect_order_per_key(orders_system const& system)
+{
+    std::map<std::string, std::int64_t> last;
+    for (auto const& row : query(system.warehouse_db, "SELECT customer_id, number FROM shipments ORDER BY seq"))
+        EXPECT_EQ(std::stoll(row[1]), ++last[row[0]]) << "of " << row[0];
+}
+
+TEST(orders_crash, loses_and_doubles_nothing_when_either_program_is_killed_again_and_again)
+{
+    auto const seed = from_environment("COSAGA_CRASH_SEED", std::random_device{}());
+    auto const kills = from_environment("COSAGA_CRASH_KILLS", COSAGA_CRASH_KILLS);
+    std::cout << "COSAGA_CRASH_SEED=" << seed << " COSAGA_CRASH_KILLS=" << kills << std::endl;
+
+    order_book const book{seed, 20 * kills + 100};
+    orders_system system;
+    {
+        killer k{system, book, seed};
+        k.kill(kills);
+        auto const flowed = query(system.warehouse_db, "SELECT count(*) FROM shipments").front().front();
+        std::cout << flowed << " of " << book.size() << " orders were shipped between kills" << std::endl;
+        EXPECT_NE(flowed, "0");
+        k.finish();
+    }
+
+    auto const count = static_cast<std::int64_t>(book.size());
+    audit_report const expected{count, count, 0, 0, book.cents(), book.cents(), 0};
+    auto const [report, ending] = system.audit();
+    EXPECT_EQ(report, expected);
+    EXPECT_EQ(ending, exited_with_0);
+    expect_order_per_key(system);
+    EXPECT_EQ(query(system.warehouse_db, "SELECT count(DISTINCT order_id) FROM shipments").front().front(),
+        std::to_string(count));
+    EXPECT_EQ(query(system.orders_db, "SELECT count(*) FROM orders WHERE answers <> 1").front().front(), "0");
+}
+
+} // namespace
