@@ -2,23 +2,16 @@
 // The four tables of the storage concept, on a deterministic executor: every store gives the same answers.
 #include "storage_kits.hpp"
 
-#include <cosaga/testing/virtual_environment.hpp>
-
-#include <boost/asio/co_spawn.hpp>
-
 #include <gtest/gtest.h>
 
 #include <algorithm>
 #include <chrono>
 #include <cstdint>
-#include <exception>
 #include <limits>
-#include <memory>
 #include <optional>
 #include <span>
 #include <stdexcept>
 #include <string>
-#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -45,47 +38,9 @@ std::vector<unsigned> numbers_of(std::vector<message_row> const& rows)
 }
 
 template <class Kit>
-class storage_tables : public ::testing::Test {
+class storage_tables : public storage_kits::virtual_store<Kit> {
 protected:
     using transaction = typename Kit::transaction;
-
-    storage_tables() { open(); }
-
-    void open()
-    {
-        store_.reset();
-        store_ = kit_.open(env_);
-        transact([](transaction& tx) { Kit::create(tx); });
-    }
-
-    /// Runs a work to its end; throws what its await throws.
-    template <class Work>
-    auto transact(Work work)
-    {
-        using result = std::invoke_result_t<Work&, transaction&>;
-        std::exception_ptr error;
-        bool done = false;
-        if constexpr (std::is_void_v<result>) {
-            asio::co_spawn(env_.get_executor(), store_->transact(work), [&](std::exception_ptr e) {
-                error = e;
-                done = true;
-            });
-            env_.run_until([&] { return done; });
-            if (error)
-                std::rethrow_exception(error);
-        } else {
-            result kept{};
-            asio::co_spawn(env_.get_executor(), store_->transact(work), [&](std::exception_ptr e, result r) {
-                error = e;
-                kept = std::move(r);
-                done = true;
-            });
-            env_.run_until([&] { return done; });
-            if (error)
-                std::rethrow_exception(error);
-            return kept;
-        }
-    }
 
     static message_row row(unsigned n, std::string payload = "payload")
     {
@@ -109,7 +64,7 @@ protected:
     }
     std::vector<std::int64_t> append(queue_name const& queue, std::vector<message_row> rows, message_state state)
     {
-        return transact([&](transaction& tx) {
+        return this->transact([&](transaction& tx) {
             tx.append(queue, state, rows);
             std::vector<std::int64_t> seqs;
             for (auto const& r : rows)
@@ -119,15 +74,12 @@ protected:
     }
     std::vector<message_row> read(message_state state = message_state::ready, std::int64_t after = 0, std::size_t most = 1000)
     {
-        return transact([&](transaction& tx) { return tx.read(queue_, state, after, most); });
+        return this->transact([&](transaction& tx) { return tx.read(queue_, state, after, most); });
     }
     std::size_t count(message_state state = message_state::ready)
     {
-        return transact([&](transaction& tx) { return tx.count(queue_, state); });
+        return this->transact([&](transaction& tx) { return tx.count(queue_, state); });
     }
-    cosaga::testing::virtual_environment env_;
-    Kit kit_;
-    std::unique_ptr<typename Kit::store> store_;
     queue_name queue_{queue_side::outbox, "orders", "warehouse"};
 };
 
@@ -137,8 +89,7 @@ std::vector<unsigned> list(T... n)
     return {static_cast<unsigned>(n)...};
 }
 
-using kits = ::testing::Types<storage_kits::memory_kit, storage_kits::sqlite_kit>;
-TYPED_TEST_SUITE(storage_tables, kits);
+TYPED_TEST_SUITE(storage_tables, storage_kits::all);
 
 TYPED_TEST(storage_tables, keeps_every_attribute_of_a_row)
 {

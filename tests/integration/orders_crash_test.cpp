@@ -20,8 +20,9 @@ std::uint64_t from_environment(char const* name, std::uint64_t otherwise)
 class killer {
 public:
     killer(orders_system& system, order_book const& book, std::uint64_t seed)
-        : system_{system}, book_{book}, random_{seed}, warehouse_{system.start_warehouse()}
+        : system_{system}, book_{book}, random_{seed}
     {
+        start_warehouse();
         start_orders();
     }
 
@@ -29,15 +30,18 @@ public:
     void kill(std::uint64_t times)
     {
         while (kills_ < times && !testing::Test::HasFailure()) {
-            auto const ended = orders_->wait(random_span(70ms));
-            if (ended) {
-                EXPECT_EQ(ended, exited_with_0) << system_.errors();
+            feed_for(below(4) == 0 ? random_span(300ms) : random_span(80ms));
+            auto const victims = below(8);
+            if (victims < 4)
+                kill(orders_);
+            if (victims > 2)
+                kill(warehouse_);
+            if (below(4) == 0) // mostly at once, since the other one is busy most when this one comes back
+                static_cast<void>(::poll(nullptr, 0, static_cast<int>(below(30))));
+            if (victims > 2)
+                start_warehouse();
+            if (victims < 4)
                 start_orders();
-            } else if (below(2) == 0) {
-                kill_orders();
-            } else {
-                kill_warehouse();
-            }
         }
     }
 
@@ -52,8 +56,9 @@ public:
     }
 
 private:
-    static constexpr std::size_t new_orders = 20;   // with each start of the order service
-    static constexpr std::size_t known_orders = 200; // given once more
+    static constexpr std::size_t orders_a_step = 2;
+    static constexpr auto step = 1ms;
+    static constexpr std::size_t given_again = 100; // the last ones, when the order service starts
 
     std::uint64_t below(std::uint64_t end) { return random_() % end; }
     std::chrono::microseconds random_span(std::chrono::microseconds most)
@@ -61,41 +66,38 @@ private:
         return std::chrono::microseconds{below(static_cast<std::uint64_t>(most.count()))};
     }
 
+    // Orders that are given and then lost with the process come again with the last input.
+    void feed_for(std::chrono::microseconds span)
+    {
+        for (; span > 0us; span -= step) {
+            auto const last = std::min(next_ + orders_a_step, book_.size());
+            if (pipe_->try_write(book_.lines(next_, last)))
+                next_ = last;
+            EXPECT_EQ(orders_->wait(std::min<std::chrono::microseconds>(span, step)), std::nullopt) << system_.errors();
+        }
+    }
+
+    void kill(std::unique_ptr<child> const& process)
+    {
+        EXPECT_EQ(process->end(SIGKILL), was_killed) << system_.errors();
+        ++kills_;
+    }
+
     void start_orders()
     {
-        front_ = std::min(front_ + new_orders, book_.size());
-        write_file(system_.input, book_.lines(front_ - std::min(front_, known_orders), front_));
-        orders_ = system_.start_orders();
+        pipe_ = std::make_unique<input_pipe>();
+        next_ -= std::min(next_, given_again);
+        orders_ = system_.start_orders({"--input", "-"}, pipe_->read_end());
     }
 
-    void kill_orders()
-    {
-        auto const ended = orders_->end(SIGKILL);
-        kills_ += ended == was_killed ? 1 : 0; // it may have been faster
-        stay_away();
-        start_orders();
-    }
-
-    void kill_warehouse()
-    {
-        EXPECT_EQ(warehouse_->end(SIGKILL), was_killed) << system_.errors();
-        ++kills_;
-        stay_away();
-        warehouse_ = system_.start_warehouse();
-    }
-
-    // Mostly not at all, since the other one has most to do when this one comes back.
-    void stay_away()
-    {
-        if (below(4) == 0)
-            static_cast<void>(::poll(nullptr, 0, static_cast<int>(below(30))));
-    }
+    void start_warehouse() { warehouse_ = system_.start_warehouse(); }
 
     orders_system& system_;
     order_book const& book_;
     std::mt19937_64 random_;
     std::uint64_t kills_ = 0;
-    std::size_t front_ = 0;
+    std::size_t next_ = 0;
+    std::unique_ptr<input_pipe> pipe_;
     std::unique_ptr<child> warehouse_;
     std::unique_ptr<child> orders_;
 };
@@ -114,7 +116,7 @@ TEST(orders_crash, loses_and_doubles_nothing_when_either_program_is_killed_again
     auto const kills = from_environment("COSAGA_CRASH_KILLS", COSAGA_CRASH_KILLS);
     std::cout << "COSAGA_CRASH_SEED=" << seed << " COSAGA_CRASH_KILLS=" << kills << std::endl;
 
-    order_book const book{seed, 20 * kills + 100};
+    order_book const book{seed, 100 * kills + 100};
     orders_system system;
     {
         killer k{system, book, seed};

@@ -14,6 +14,7 @@ using testing::HasSubstr;
 using testing::Not;
 
 constexpr auto enough = 60s;
+constexpr char shipments[] = "SELECT count(*) FROM shipments";
 
 audit_report all_of(order_book const& book)
 {
@@ -110,19 +111,14 @@ TEST(orders_programs, take_orders_from_standard_input_as_they_come)
 {
     orders_system system;
     order_book const book{4, 20};
-    int ends[2];
-    ASSERT_EQ(::pipe2(ends, O_CLOEXEC), 0);
+    input_pipe pipe;
     auto const warehouse = system.start_warehouse();
-    auto const orders = system.start_orders({"--input", "-"}, ends[0]);
-    ::close(ends[0]);
-    for (std::size_t n = 0; n < book.size(); ++n) {
-        auto const line = book.lines(n, n + 1);
-        ASSERT_EQ(::write(ends[1], line.data(), line.size()), static_cast<ssize_t>(line.size()));
-        if (n == 9) // shipped while the input is still open
-            wait_for(system.warehouse_db, "SELECT count(*) FROM shipments", 10);
-    }
+    auto const orders = system.start_orders({"--input", "-"}, pipe.read_end());
+    pipe.write(book.lines(0, 10));
+    wait_for(system.orders_db, "SELECT count(*) FROM orders WHERE answers = 1", 10); // while the input is open
+    pipe.write(book.lines(10, 20));
     EXPECT_EQ(orders->wait(0s), std::nullopt);
-    ::close(ends[1]);
+    pipe.close();
     EXPECT_EQ(orders->wait(enough), exited_with_0) << system.errors();
     EXPECT_EQ(warehouse->end(SIGTERM), exited_with_0);
     expect_agreement(system, all_of(book));
@@ -150,16 +146,23 @@ TEST(orders_programs, deliver_to_a_warehouse_that_starts_late)
 
 TEST(orders_programs, lose_nothing_when_the_warehouse_is_stopped_on_its_way)
 {
+    constexpr std::size_t at_once = 200;
     orders_system system;
-    order_book const book{6, 3000};
-    write_file(system.input, book.lines());
+    order_book const book{6, 6 * at_once};
+    input_pipe pipe;
     auto warehouse = system.start_warehouse();
-    auto const orders = system.start_orders();
-    for (int n = 1; n <= 3; ++n) {
-        wait_for(system.warehouse_db, "SELECT count(*) FROM shipments", n * 100);
-        EXPECT_EQ(warehouse->end(n == 2 ? SIGINT : SIGTERM), exited_with_0) << system.errors();
+    auto const orders = system.start_orders({"--input", "-"}, pipe.read_end());
+    std::size_t given = 0;
+    for (int const signal : {SIGTERM, SIGINT, SIGTERM, SIGTERM, SIGINT, SIGTERM}) {
+        wait_for(system.warehouse_db, shipments, 0); // the table is there
+        auto const shipped = std::stoll(query(system.warehouse_db, shipments).front().front());
+        pipe.write(book.lines(given, given + at_once));
+        given += at_once;
+        wait_for(system.warehouse_db, shipments, shipped + 1); // so that it runs, and is not done
+        EXPECT_EQ(warehouse->end(signal), exited_with_0) << system.errors();
         warehouse = system.start_warehouse();
     }
+    pipe.close();
     EXPECT_EQ(orders->wait(enough), exited_with_0) << system.errors();
     EXPECT_EQ(warehouse->end(SIGTERM), exited_with_0);
     expect_agreement(system, all_of(book));
@@ -168,15 +171,24 @@ TEST(orders_programs, lose_nothing_when_the_warehouse_is_stopped_on_its_way)
 TEST(orders_programs, go_on_after_the_order_service_is_stopped_on_its_way)
 {
     orders_system system;
-    order_book const book{7, 3000};
+    order_book const book{7, 1000};
     write_file(system.input, book.lines());
     {
         auto const orders = system.start_orders();
-        wait_for(system.orders_db, "SELECT count(*) FROM orders", 10);
+        wait_for(system.orders_db, "SELECT count(*) FROM orders", 1); // so it runs
         EXPECT_EQ(orders->end(SIGTERM), exited_with_1) << "not all are answered";
     }
+    {
+        input_pipe pipe; // stays open, so that it waits for more
+        auto const orders = system.start_orders({"--input", "-"}, pipe.read_end());
+        pipe.write(order_book{8, 1001}.lines(1000, 1001));
+        wait_for(system.orders_db, "SELECT count(*) FROM orders WHERE order_id = 'order-1001'", 1);
+        EXPECT_EQ(orders->end(SIGINT), exited_with_1);
+    }
     run_to_end(system);
-    expect_agreement(system, all_of(book));
+    auto const [report, ending] = system.audit();
+    EXPECT_EQ(report.orders, 1001);
+    EXPECT_EQ(ending, exited_with_0);
 }
 
 TEST(orders_programs, report_what_is_missing_with_exit_code_1)

@@ -10,6 +10,7 @@
 
 #include <cerrno>
 #include <chrono>
+#include <climits>
 #include <csignal>
 #include <cstdint>
 #include <cstdlib>
@@ -148,15 +149,29 @@ public:
         return ending_;
     }
 
-    /// Sends a signal and waits for the end.
+    /// Sends a signal and waits for the end. A program that has just been started gets the time to handle the signal.
     std::optional<ending> end(int signal)
     {
+        for (int waited = 0; signal != SIGKILL && !handles(signal) && waited < 10'000; ++waited)
+            if (wait(1ms))
+                return ending_;
         if (!ending_)
             ::kill(pid_, signal);
         return wait(60s);
     }
 
 private:
+    bool handles(int signal) const
+    {
+        std::ifstream status{"/proc/" + std::to_string(pid_) + "/status"};
+        std::string name;
+        unsigned long long handled = 0;
+        while (status >> name)
+            if (name == "SigCgt:" && status >> std::hex >> handled)
+                return (handled >> (signal - 1) & 1) != 0;
+        return false;
+    }
+
     pid_t pid_ = -1;
     int handle_ = -1;
     std::optional<ending> ending_;
@@ -174,6 +189,60 @@ inline void PrintTo(child::ending const& e, std::ostream* out)
     else
         *out << "signal " << e.signal.value_or(0);
 }
+
+/// Standard input for a child that the test writes little by little.
+class input_pipe {
+public:
+    input_pipe()
+    {
+        int ends[2];
+        if (::pipe2(ends, O_CLOEXEC) != 0)
+            fail_with_errno("pipe2");
+        read_end_ = ends[0];
+        write_end_ = ends[1];
+    }
+    input_pipe(input_pipe const&) = delete;
+    input_pipe& operator=(input_pipe const&) = delete;
+    ~input_pipe()
+    {
+        close();
+        ::close(read_end_); // kept open, so that writing to a child that has ended is no SIGPIPE
+    }
+
+    int read_end() const noexcept { return read_end_; }
+
+    /// Blocks when more than 64 KiB are not read.
+    void write(std::string const& text)
+    {
+        for (std::size_t done = 0; done < text.size();) {
+            auto const n = ::write(write_end_, text.data() + done, text.size() - done);
+            if (n < 0)
+                fail_with_errno("the pipe cannot be written");
+            done += static_cast<std::size_t>(n);
+        }
+    }
+
+    /// Writes nothing when the pipe is nearly full. @return true if it was written.
+    bool try_write(std::string const& text)
+    {
+        pollfd waited{write_end_, POLLOUT, 0};
+        if (text.size() > PIPE_BUF || ::poll(&waited, 1, 0) <= 0)
+            return false;
+        write(text);
+        return true;
+    }
+
+    /// The end of the input.
+    void close()
+    {
+        if (write_end_ >= 0)
+            ::close(std::exchange(write_end_, -1));
+    }
+
+private:
+    int read_end_ = -1;
+    int write_end_ = -1;
+};
 
 /// An endpoint on loopback where nobody listens. Below the range from which the system takes ports of connecting
 /// sockets: there a sender that tries to reconnect could connect to itself.

@@ -1,6 +1,7 @@
 // Copyright the cosaga authors. Distributed under the Boost Software License, Version 1.0.
 #pragma once
 
+#include <cosaga/detail/any_work.hpp>
 #include <cosaga/detail/background_timer.hpp>
 #include <cosaga/detail/completion.hpp>
 #include <cosaga/detail/group_worker.hpp>
@@ -42,11 +43,11 @@ public:
     group_commit(group_commit const&) = delete;
     group_commit& operator=(group_commit const&) = delete;
 
-    /// Finishes the group that is running and the bookkeeping, without suspending: it blocks while the disk is at work.
-    /// Works that have not started never run (`errc::store_closed`), because what they refer to may be gone by now.
+    /// Finishes the works that have started and the bookkeeping, and refuses the others with `errc::store_closed`, because
+    /// what they refer to may be gone. Blocks while the disk is at work; `close` finishes everything.
     ~group_commit()
     {
-        group_->stop_accepting();
+        group_->stop();
         idle_timer_.stop();
         poll_timer_.stop();
         worker_.reset();  // waits for a group that is running
@@ -79,12 +80,13 @@ public:
             static_assert(!std::is_reference_v<result>, "what a work returns must be a value: nothing of it outlives the transaction");
             static_assert(std::default_initializable<result>, "what a work returns must be default constructible");
         }
+        using erased = any_work<transaction_type, result>;
         if constexpr (std::is_lvalue_reference_v<Work>)
-            return asio::async_initiate<asio::use_awaitable_t<> const, typename transact_signature<result>::type>(
-                initiate_transact<result>{group_.get()}, asio::use_awaitable, std::ref(work));
+            return start<result>(erased::refer_to(work));
+        else if constexpr (erased::template holds<Work>)
+            return start<result>(erased::hold(work));
         else
-            return asio::async_initiate<asio::use_awaitable_t<> const, typename transact_signature<result>::type>(
-                initiate_transact<result>{group_.get()}, asio::use_awaitable, std::move(work));
+            return start<result>(std::move(work));
     }
 
     /// Runs bookkeeping with the next group, or by itself once the store has been idle for a while (50 ms).
@@ -144,6 +146,13 @@ protected:
 
 private:
     static constexpr duration idle_delay = group_worker<Engine>::idle_delay;
+
+    template <class Result, class Work>
+    asio::awaitable<Result> start(Work work)
+    {
+        return asio::async_initiate<asio::use_awaitable_t<> const, typename transact_signature<Result>::type>(
+            initiate_transact<Result>{group_.get()}, asio::use_awaitable, std::move(work));
+    }
 
     template <class Result>
     struct initiate_transact {

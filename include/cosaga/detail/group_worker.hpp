@@ -153,20 +153,23 @@ public:
         wake(lock);
     }
 
-    void stop_accepting()
+    /// Refuses every work that has not started, now and later: what it refers to may be gone soon.
+    void stop() noexcept
     {
-        std::lock_guard const lock{mutex_};
-        closing_ = true;
+        {
+            std::lock_guard const lock{mutex_};
+            closing_ = true;
+        }
+        pending_list refused;
+        while (take_waiting(refused, max_group) > 0) {
+        }
+        refuse(std::move(refused));
     }
 
-    /// Refuses the works that have not started, because what they refer to may be gone, and does the rest on the
-    /// calling thread, while no other uses the engine.
+    /// Does what is left, on the calling thread, while no other uses the engine.
     void finish() noexcept
     {
-        pending_list refused;
-        while (take_waiting(refused, max_group) > 0)
-            ;
-        refuse(std::move(refused));
+        stop(); // a group that failed may have put works back
         run();
     }
 

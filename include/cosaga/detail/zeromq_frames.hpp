@@ -23,6 +23,7 @@
 //   batch                        ->                           at most the window is outstanding
 //                                <-     settle                what was acknowledged or rejected; frees the window
 //                                <-     shut                  a subscription ended: its messages go elsewhere
+//   shut                         ->                           that was heard, and all that was settled before
 //   done                         ->                           the publisher was closed
 //
 // There are no credits: both sides count the same messages with `flow_cost`. Frames of an earlier connection are told

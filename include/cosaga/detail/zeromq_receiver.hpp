@@ -12,8 +12,10 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
+#include <set>
 #include <span>
 #include <string>
 #include <string_view>
@@ -109,12 +111,16 @@ public:
         check();
     }
 
-    void serve_all()
+    /// Sends what was settled last, and that all subscriptions are closed.
+    /// @param heard called, under the lock, when all senders have heard it; maybe at once.
+    void say_farewell(std::function<void()> heard)
     {
+        heard_ = std::move(heard);
         for (auto const& s : std::vector{subscribers_}) {
             s->state->close();
             serve(s);
         }
+        check_farewells();
     }
 
     void set_linger(int milliseconds) { pump_.socket().set(ZMQ_LINGER, milliseconds); }
@@ -189,6 +195,12 @@ private:
         case frame_kind::open: on_open(p, read_open(r, limits_)); break;
         case frame_kind::batch: on_batch(p, r); break;
         case frame_kind::done: on_done(p, read_done(r)); break;
+        case frame_kind::shut: {
+            auto const heard = read_shut(r);
+            farewells_.erase({p.id, heard.flow, heard.instance});
+            check_farewells();
+            break;
+        }
         default: r.fail("is of a kind that only receivers send");
         }
     }
@@ -398,7 +410,8 @@ private:
             f->lanes.erase(s->instance);
             if (f->from) {
                 write_shut(out_, {f->opened.flow, s->instance});
-                send(*f->from, out_);
+                if (send(*f->from, out_) && heard_)
+                    farewells_.insert({f->from->id, f->opened.flow, s->instance});
             }
         }
         s->flows.clear();
@@ -407,12 +420,12 @@ private:
     }
 
     // What a peer does not get because it does not read, it finds out by the hello that follows.
-    void send(peer& p, std::string const& frame)
+    bool send(peer& p, std::string const& frame)
     {
         if (p.behind || p.gone)
-            return;
+            return false;
         switch (pump_.socket().send_to(p.id, frame)) {
-        case zeromq_socket::sent::yes: break;
+        case zeromq_socket::sent::yes: return true;
         case zeromq_socket::sent::full:
             p.behind = true;
             behind_.push_back(p.id);
@@ -422,6 +435,7 @@ private:
             gone_.push_back(p.id);
             break;
         }
+        return false;
     }
 
     void retry_behind()
@@ -443,8 +457,16 @@ private:
             gone_.pop_back();
             while (!found->second.flows.empty())
                 leave_and_forget(*found->second.flows.begin()->second);
+            std::erase_if(farewells_, [&](auto const& f) { return std::get<0>(f) == found->first; });
+            check_farewells();
             peers_.erase(found);
         }
+    }
+
+    void check_farewells()
+    {
+        if (farewells_.empty() && heard_)
+            std::exchange(heard_, nullptr)();
     }
 
     environment* environment_;
@@ -457,6 +479,8 @@ private:
     std::map<flow_id, flow> flows_;
     std::vector<std::string> behind_;
     std::vector<std::string> gone_;
+    std::function<void()> heard_; // while closing
+    std::set<std::tuple<std::string, std::uint32_t, std::uint32_t>> farewells_; // not heard: peer, flow, instance
     std::vector<tagged_message> batch_; // being read
     std::string out_;                   // a frame being written
     steady_time next_sweep_{};

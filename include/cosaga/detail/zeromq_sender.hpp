@@ -259,6 +259,9 @@ private:
 
     void on_shut(outlet& o, shut_frame const& s)
     {
+        // Says that what was settled before has been heard: a connection that is closed too early drops it.
+        write_shut(out_, s);
+        send(o, out_);
         auto const found = o.flows.find(s.flow);
         if (found == o.flows.end())
             return;

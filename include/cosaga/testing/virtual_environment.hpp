@@ -42,6 +42,7 @@ class virtual_environment final : public environment {
         using asio::execution_context::destroy;
         using asio::execution_context::shutdown;
         std::vector<std::unique_ptr<operation>> ready;
+        bool running = false; // one of the operations
     };
 
 public:
@@ -49,17 +50,25 @@ public:
     class executor_type {
     public:
         explicit executor_type(context& c) noexcept : context_{&c} {}
+        executor_type(context& c, bool inline_allowed) noexcept : context_{&c}, inline_allowed_{inline_allowed} {}
 
         asio::execution_context& query(asio::execution::context_t) const noexcept { return *context_; }
-        static constexpr asio::execution::blocking_t query(asio::execution::blocking_t) noexcept
+        asio::execution::blocking_t query(asio::execution::blocking_t) const noexcept
         {
-            return asio::execution::blocking.never;
+            return inline_allowed_ ? asio::execution::blocking_t{asio::execution::blocking.possibly}
+                                   : asio::execution::blocking_t{asio::execution::blocking.never};
         }
-        executor_type require(asio::execution::blocking_t::never_t) const noexcept { return *this; }
+        executor_type require(asio::execution::blocking_t::never_t) const noexcept { return {*context_, false}; }
+        executor_type require(asio::execution::blocking_t::possibly_t) const noexcept { return {*context_, true}; }
 
         template <class Function>
         void execute(Function f) const
         {
+            // As an io_context does, so that `dispatch` does not let others come between.
+            if (inline_allowed_ && context_->running) {
+                f();
+                return;
+            }
             struct holder final : operation {
                 explicit holder(Function&& g) : function{std::move(g)} {}
                 void run() override { std::move(function)(); }
@@ -72,6 +81,7 @@ public:
 
     private:
         context* context_;
+        bool inline_allowed_ = true;
     };
 
     /// @param start the wall clock at first: 2026-01-01 unless given.
@@ -181,7 +191,14 @@ private:
         auto const chosen = static_cast<std::ptrdiff_t>(engine_() % ready.size());
         auto const next = std::move(ready[static_cast<std::size_t>(chosen)]);
         ready.erase(ready.begin() + chosen);
-        next->run();
+        context_.running = true;
+        try {
+            next->run();
+        } catch (...) {
+            context_.running = false;
+            throw;
+        }
+        context_.running = false;
         return true;
     }
 

@@ -1,6 +1,7 @@
 // Copyright the cosaga authors. Distributed under the Boost Software License, Version 1.0.
 #pragma once
 
+#include <cosaga/detail/alarm.hpp>
 #include <cosaga/detail/event.hpp>
 #include <cosaga/detail/transport_handles.hpp>
 #include <cosaga/detail/zeromq_authenticator.hpp>
@@ -146,6 +147,7 @@ public:
     {
         co_await asio::this_coro::reset_cancellation_state(asio::disable_cancellation());
         handles_.close_all();
+        co_await say_farewell();
         auto context = shut(detail::to_milliseconds(options_.linger));
         if (!context)
             co_return;
@@ -193,17 +195,31 @@ private:
         };
     }
 
+    // Until every sender has read the last acknowledgements: what is in its socket when the connection ends is dropped.
+    asio::awaitable<void> say_farewell()
+    {
+        auto const heard = std::make_shared<detail::event>(strand_);
+        {
+            std::lock_guard const lock{guard_->mutex};
+            if (guard_->closed)
+                co_return;
+            receiver_->say_farewell([heard] { heard->notify(); });
+        }
+        auto const timeout = std::make_shared<detail::alarm>(*environment_, strand_, heard);
+        auto const until = environment_->steady_now() + options_.linger;
+        asio::post(strand_, [timeout, until] { timeout->set(until); });
+        co_await heard->wait();
+        asio::post(strand_, [timeout] { timeout->cancel(); });
+    }
+
     // Closes the sockets. What is left of the context ends when the last frames have left, or after the time given.
     std::unique_ptr<detail::zeromq_context> shut(int linger_milliseconds)
     {
         std::lock_guard const lock{guard_->mutex};
         if (guard_->closed)
             return nullptr;
-        if (linger_milliseconds > 0) {
-            receiver_->serve_all();
-            receiver_->set_linger(linger_milliseconds);
-            sender_->set_linger(linger_milliseconds);
-        }
+        receiver_->set_linger(linger_milliseconds);
+        sender_->set_linger(linger_milliseconds);
         last_counters_ = read_counters();
         guard_->closed = true;
         receiver_.reset();

@@ -1,0 +1,147 @@
+// Copyright the cosaga authors. Distributed under the Boost Software License, Version 1.0.
+#pragma once
+
+#include <boost/describe/class.hpp>
+
+#include <benchmark/benchmark.h>
+
+#include <linux/magic.h>
+#include <stdlib.h>
+#include <sys/vfs.h>
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+#include <filesystem>
+#include <stdexcept>
+#include <string>
+#include <system_error>
+#include <thread>
+#include <vector>
+
+namespace bench {
+
+using clock = std::chrono::steady_clock;
+
+/// Holds the database files of one measurement; removed with it.
+class scratch_directory {
+public:
+    scratch_directory()
+    {
+        auto const* const chosen = std::getenv("COSAGA_BENCH_DIR");
+        auto pattern = std::filesystem::absolute(chosen ? chosen : ".") / "cosaga_bench_XXXXXX";
+        std::string name = pattern.string();
+        if (!::mkdtemp(name.data()))
+            throw std::runtime_error{"cannot make " + name + ": set COSAGA_BENCH_DIR to a directory on a disk"};
+        path_ = name;
+        struct statfs found{};
+        if (::statfs(name.c_str(), &found) == 0 && found.f_type == TMPFS_MAGIC) {
+            std::filesystem::remove_all(path_);
+            throw std::runtime_error{"nothing is durable on a tmpfs: set COSAGA_BENCH_DIR to a directory on a disk"};
+        }
+    }
+    scratch_directory(scratch_directory const&) = delete;
+    scratch_directory& operator=(scratch_directory const&) = delete;
+    ~scratch_directory()
+    {
+        std::error_code ignored;
+        std::filesystem::remove_all(path_, ignored);
+    }
+
+    std::string file(char const* name) const { return (path_ / name).string(); }
+
+private:
+    std::filesystem::path path_;
+};
+
+/// Counts hops, on any thread, while `measure` looks on.
+using progress = std::atomic<std::size_t>;
+
+/// Lets other threads work for as long as Google Benchmark wants, and reports what they did by the wall clock.
+///
+/// An iteration is a slice of time. So names stay plain (UseRealTime and MinTime append themselves to them), the work runs on
+/// from one iteration to the next, and the thread of the benchmark takes no processor from it.
+inline void measure(benchmark::State& state, progress const& done)
+{
+    constexpr std::chrono::milliseconds slice{250};
+    std::this_thread::sleep_for(slice); // until everything is connected, allocated and cached
+    auto const before = done.load();
+    auto const begun = clock::now();
+    for (auto _ : state)
+        std::this_thread::sleep_for(slice);
+    auto const elapsed = std::chrono::duration<double>{clock::now() - begun};
+    state.counters["items_per_second"] = static_cast<double>(done.load() - before) / elapsed.count();
+}
+
+/// Latencies of single hops, from the call of `transact` (or what stands for it) to the acknowledgement back at the sender:
+/// the first moment at which the sender knows that the effect is committed. Used by one thread.
+class latencies {
+public:
+    void add(clock::duration d) { micros_.push_back(std::chrono::duration<float, std::micro>{d}.count()); }
+    void clear() { micros_.clear(); }
+
+    double percentile(double p)
+    {
+        if (micros_.empty())
+            return 0;
+        auto const at = micros_.begin() + static_cast<std::ptrdiff_t>(p * static_cast<double>(micros_.size() - 1));
+        std::nth_element(micros_.begin(), at, micros_.end());
+        return static_cast<double>(*at);
+    }
+
+    void report(benchmark::State& state)
+    {
+        state.counters["p50_us"] = percentile(0.50);
+        state.counters["p99_us"] = percentile(0.99);
+    }
+
+private:
+    std::vector<float> micros_;
+};
+
+struct order_line {
+    std::string sku;
+    int quantity = 1;
+    std::int64_t price_cents = 0;
+};
+BOOST_DESCRIBE_STRUCT(order_line, (), (sku, quantity, price_cents))
+
+struct order {
+    std::string id;
+    std::int64_t customer = 0;
+    std::vector<order_line> lines;
+};
+BOOST_DESCRIBE_STRUCT(order, (), (id, customer, lines))
+
+inline order make_order(std::uint64_t number)
+{
+    auto digits = std::to_string(number);
+    digits.insert(0, digits.size() < 9 ? 9 - digits.size() : 0, '0');
+    return {"order-" + digits, static_cast<std::int64_t>(number % 5000),
+        {{"SKU-1001", 2, 1999}, {"SKU-2002", 1, 24950}, {"SKU-3003", 12, 350}}};
+}
+
+inline std::int64_t cents_of(order const& o)
+{
+    std::int64_t sum = 0;
+    for (auto const& line : o.lines)
+        sum += line.quantity * line.price_cents;
+    return sum;
+}
+
+// The business rows of both ends, the same in every variant.
+inline constexpr char create_orders[] = "CREATE TABLE orders(number INTEGER PRIMARY KEY, id TEXT NOT NULL, customer INTEGER NOT NULL, cents INTEGER NOT NULL)";
+inline constexpr char insert_order[] = "INSERT INTO orders(id, customer, cents) VALUES(?1, ?2, ?3)";
+inline constexpr char create_shipments[] = "CREATE TABLE shipments(number INTEGER PRIMARY KEY, order_id TEXT NOT NULL, customer INTEGER NOT NULL, cents INTEGER NOT NULL)";
+inline constexpr char insert_shipment[] = "INSERT INTO shipments(order_id, customer, cents) VALUES(?1, ?2, ?3)";
+
+// A log that grows is much slower to sync than one that is written over, which every database does for all but the first moments
+// of its life. So every file begins with rows that take its log through a checkpoint.
+inline constexpr char create_ballast[] = "CREATE TABLE ballast(bytes BLOB NOT NULL)";
+inline constexpr char insert_ballast[] = "INSERT INTO ballast VALUES(zeroblob(1048576))";
+inline constexpr int ballast_rows = 12;
+
+} // namespace bench
