@@ -58,7 +58,7 @@ killed() # process
     wait "$1" 2>/dev/null || true
 }
 
-echo "--- placing $(wc -l <"$sample") orders"
+echo "--- placing the orders of $(wc -l <"$sample") lines, one of which is malformed"
 start_warehouse
 start_orders < <(slowly)
 sleep 0.7

@@ -9,6 +9,7 @@ layer   a header includes only headers of its own layer or a lower one; see LAYE
 driver  a driver is included by its adapter only; no header that includes a whole Boost library
 direct  clocks, timers, threads and random sources are reached through environment.hpp only
 text    copyright line, #pragma once, no tabs, no spaces at the end of a line
+readme  the README opens with examples/hello.cpp as it is compiled, which has at most 40 lines
 
 A line that is right all the same says so, in itself or on the line before: `// lint: allow C2 - why`.
 A header of more than 450 lines is reported, but is no error.
@@ -384,6 +385,13 @@ def allowed(finding, lines):
     return any(re.search(rf"lint: allow {finding.rule}\b", line) for line in near)
 
 
+def readme_differs(readme, example):
+    """True unless the first C++ block of the README is the example without its copyright line."""
+    block = re.search(r"```cpp\n(.*?)```", readme, re.DOTALL)
+    code = example.split("\n", 1)[1].strip("\n")
+    return not block or block.group(1).strip("\n") != code or example.count("\n") > 40
+
+
 def findings(sources):
     """Findings of all sources: a dictionary from the path below the project to the text."""
     below = "include/"
@@ -506,7 +514,11 @@ def self_test():
         texts = {**others, path: body + "\n"}
         expect(rule, f"{path}: {body}", {"include/" + n: head + t for n, t in texts.items()})
     expect("text", "no copyright", {"tests/unit/sample.cpp": "int a;\n"})
-    print(f"self-test: {len(STATEMENTS) + len(HEADERS) + 1} samples, {failures} failed")
+    for readme, differs in (("```cpp\nint a;\n```", False), ("```cpp\nint b;\n```", True), ("no code", True)):
+        if readme_differs(readme, "// copyright\nint a;\n") != differs:
+            failures += 1
+            print(f"self-test: readme_differs is not {differs}: {readme}")
+    print(f"self-test: {len(STATEMENTS) + len(HEADERS) + 4} samples, {failures} failed")
     return failures
 
 
@@ -519,6 +531,10 @@ def main(arguments):
     for name, finding in findings(sources):
         count += 1
         print(f"{name}:{finding.line}: {finding.rule}: {finding.text}")
+    readme, example = root / "README.md", root / "examples/hello.cpp"
+    if readme.exists() and example.exists() and readme_differs(readme.read_text(), example.read_text()):
+        count += 1
+        print("README.md:1: readme: the first example is not examples/hello.cpp, or has over 40 lines; copy it")
     for name, text in sorted(sources.items()):
         if name.startswith("include/") and text.count("\n") > LONG_HEADER:
             print(f"{name}: note: {text.count(chr(10))} lines; split a header of more than {LONG_HEADER} by idea")

@@ -76,6 +76,7 @@ public:
         };
         co_await node_.transact(prepare);
         co_await node_.start();
+        next_report_ = environment_.steady_now() + report_interval;
         bool finished = false;
         try {
             if (input)
@@ -92,6 +93,7 @@ public:
 
 private:
     static constexpr std::size_t most_at_once = 1024;
+    static constexpr cosaga::duration report_interval = std::chrono::milliseconds{500};
     // As many elements as transactions run: a full channel makes the input wait.
     using slots = asio::experimental::channel<void(boost::system::error_code)>;
 
@@ -191,7 +193,7 @@ private:
     {
         if (environment_.steady_now() < next_report_)
             co_return;
-        next_report_ = environment_.steady_now() + std::chrono::milliseconds{500};
+        next_report_ = environment_.steady_now() + report_interval;
         auto const open = co_await look();
         print(open);
     }

@@ -17,7 +17,9 @@
 #include <cstddef>
 #include <exception>
 #include <filesystem>
+#include <deque>
 #include <functional>
+#include <mutex>
 #include <future>
 #include <memory>
 #include <optional>
@@ -208,7 +210,16 @@ protected:
     {
         return cosaga::asio::co_spawn(io_, std::move(work), cosaga::asio::use_future);
     }
-    std::future<void> start(std::function<void(transaction&)> const& work) { return spawn(store_->transact(work)); }
+    /// The work is kept until the end of the test, since `transact` refers to a named one.
+    std::future<void> start(std::function<void(transaction&)> work)
+    {
+        auto* kept = &work;
+        {
+            std::lock_guard const lock{works_mutex_};
+            kept = &works_.emplace_back(std::move(work));
+        }
+        return spawn(store_->transact(*kept));
+    }
     void transact(std::function<void(transaction&)> const& work) { start(work).get(); }
 
     /// Holds the store's thread inside a work until it is released.
@@ -269,6 +280,8 @@ protected:
     cosaga::asio::executor_work_guard<cosaga::asio::io_context::executor_type> guard_{io_.get_executor()};
     cosaga::system_environment env_{io_.get_executor()};
     Kit kit_;
+    std::mutex works_mutex_;
+    std::deque<std::function<void(transaction&)>> works_;
     std::unique_ptr<store_type> store_;
     std::vector<std::thread> threads_ = run_threads();
 

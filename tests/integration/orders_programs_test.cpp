@@ -232,6 +232,29 @@ TEST(orders_programs, report_what_is_doubled_or_altered_with_exit_code_1)
     EXPECT_EQ(altered.second, exited_with_1);
 }
 
+TEST(orders_programs, give_up_when_only_dead_letters_are_left)
+{
+    orders_system system;
+    order_book const book{10, 2};
+    write_file(system.input, book.lines());
+    auto const orders = system.start_orders();
+    {
+        auto const warehouse = system.start_warehouse(unused_endpoint()); // so that its answers stay in its table
+        wait_for(system.warehouse_db, shipments, 2);
+        EXPECT_EQ(warehouse->end(SIGTERM), exited_with_0);
+    }
+    query(system.warehouse_db, "UPDATE cosaga_messages SET payload = CAST('{' AS BLOB) WHERE position ="
+                               " (SELECT max(position) FROM cosaga_messages)");
+    auto const warehouse = system.start_warehouse();
+    EXPECT_EQ(orders->wait(enough), exited_with_1) << system.errors();
+    EXPECT_THAT(system.errors(), HasSubstr("unanswered because of dead letters"));
+    EXPECT_EQ(warehouse->end(SIGTERM), exited_with_0);
+    auto const [report, ending] = system.audit();
+    audit_report const expected{2, 2, 0, 0, book.cents(), book.cents(), 1};
+    EXPECT_EQ(report, expected);
+    EXPECT_EQ(ending, exited_with_1) << "one order is not answered";
+}
+
 TEST(orders_programs, print_an_audit_for_people)
 {
     orders_system system;

@@ -373,10 +373,11 @@ public:
 
     std::unique_ptr<child> start_orders() { return start_orders({"--input", input}); }
 
-    std::unique_ptr<child> start_warehouse()
+    std::unique_ptr<child> start_warehouse() { return start_warehouse(orders_endpoint_); }
+    std::unique_ptr<child> start_warehouse(std::string const& answers_to)
     {
         return start({COSAGA_WAREHOUSE_SERVICE, "--db", warehouse_db, "--listen", warehouse_endpoint_, "--connect",
-            orders_endpoint_});
+            answers_to});
     }
 
     std::unique_ptr<child> start(std::vector<std::string> const& command, int standard_input = null_input())

@@ -58,6 +58,7 @@ private:
                 std::lock_guard const lock{self->call};
                 if (!self->function)
                     return; // stopped: the environment may be gone
+                self->waiting = true;
                 self->env->wait_until(when,
                     asio::bind_executor(self->strand,
                         asio::bind_cancellation_slot(self->signal.slot(),
@@ -67,6 +68,7 @@ private:
 
         void fire(boost::system::error_code ec)
         {
+            waiting = false;
             {
                 std::lock_guard const lock{mutex};
                 armed = false;
@@ -84,18 +86,15 @@ private:
                     return;
             }
             asio::post(strand, [self = shared_from_this()] {
-                {
-                    std::lock_guard const lock{self->mutex};
-                    if (!self->armed)
-                        return;
-                }
-                self->signal.emit(asio::cancellation_type::terminal);
+                if (self->waiting) // else the slot still leads to a timer that is gone
+                    self->signal.emit(asio::cancellation_type::terminal);
             });
         }
 
         environment* env;
         asio::strand<asio::any_io_executor> strand;
         asio::cancellation_signal signal;
+        bool waiting = false; // on the strand only
         std::mutex mutex;
         bool armed = false;
         std::mutex call; // held while the function runs

@@ -11,6 +11,7 @@
 
 #include <sqlite3.h>
 
+#include <algorithm>
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
@@ -34,6 +35,10 @@ concept sqlite_bytes = std::ranges::contiguous_range<T> && std::ranges::sized_ra
                         || std::same_as<std::ranges::range_value_t<T>, unsigned char>);
 
 template <class T>
+concept sqlite_integer = std::integral<T> && !std::same_as<T, bool> && !std::same_as<T, char> && !std::same_as<T, wchar_t>
+                      && !std::same_as<T, char8_t> && !std::same_as<T, char16_t> && !std::same_as<T, char32_t>;
+
+template <class T>
 inline constexpr bool is_nullable = false;
 template <class T>
 inline constexpr bool is_nullable<std::optional<T>> = true;
@@ -45,7 +50,9 @@ int bind_argument(sqlite3_stmt* s, int at, T const& v)
         return v ? bind_argument(s, at, *v) : sqlite3_bind_null(s, at);
     else if constexpr (std::same_as<T, std::nullptr_t> || std::same_as<T, std::nullopt_t>)
         return sqlite3_bind_null(s, at);
-    else if constexpr (std::integral<T>) {
+    else if constexpr (std::same_as<T, bool>)
+        return bind_sqlite(s, at, std::int64_t{v});
+    else if constexpr (sqlite_integer<T>) {
         if (std::cmp_greater(v, std::numeric_limits<std::int64_t>::max()))
             throw make_error(errc::sql_failed, "argument " + std::to_string(at) + " does not fit a 64-bit signed integer");
         return bind_sqlite(s, at, static_cast<std::int64_t>(v));
@@ -78,15 +85,14 @@ public:
                 v.reset();
             else
                 read(v.emplace());
-        } else if constexpr (std::integral<T>) {
+        } else if constexpr (std::same_as<T, bool>) {
+            expect(type == SQLITE_INTEGER, "an integer");
+            v = sqlite3_column_int64(statement_, at_) != 0;
+        } else if constexpr (sqlite_integer<T>) {
             expect(type == SQLITE_INTEGER, "an integer");
             auto const n = sqlite3_column_int64(statement_, at_);
-            if constexpr (std::same_as<T, bool>)
-                v = n != 0;
-            else {
-                expect(std::in_range<T>(n), "in the range of its member");
-                v = static_cast<T>(n);
-            }
+            expect(std::in_range<T>(n), "in the range of its member");
+            v = static_cast<T>(n);
         } else if constexpr (std::floating_point<T>) {
             expect(type == SQLITE_FLOAT || type == SQLITE_INTEGER, "a number");
             v = static_cast<T>(sqlite3_column_double(statement_, at_));

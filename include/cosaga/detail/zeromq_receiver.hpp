@@ -4,6 +4,7 @@
 #include <cosaga/detail/delivery_queue.hpp>
 #include <cosaga/detail/transport_handles.hpp>
 #include <cosaga/detail/zeromq_frames.hpp>
+#include <cosaga/detail/zeromq_peers.hpp>
 #include <cosaga/detail/zeromq_pump.hpp>
 #include <cosaga/environment.hpp>
 #include <cosaga/transport/zeromq_options.hpp>
@@ -20,36 +21,51 @@
 #include <string>
 #include <string_view>
 #include <tuple>
-#include <unordered_map>
 #include <utility>
 #include <vector>
 
 namespace cosaga::detail {
 
+using zeromq_flow_id = std::tuple<std::string, std::uint64_t, std::uint32_t>; // authenticated service, session, number
+
+struct zeromq_subscriber {
+    std::shared_ptr<subscription_state> state;
+    std::string topic;
+    std::string consumer;
+    std::uint32_t instance = 0;       ///< given by the receiver, never used again, so that late batches cannot be taken for another one's
+    std::vector<zeromq_flow*> flows{}; ///< by lane of the state
+};
+
+/// The messages of one publisher. It outlives its connection for as long as something of it is here.
+struct zeromq_flow {
+    struct lane {
+        zeromq_subscriber* to = nullptr;
+        std::uint32_t number = 0;
+    };
+
+    zeromq_flow_id id;
+    zeromq_peer* from = nullptr; ///< null while the sender is away
+    open_frame opened;
+    std::string sender;
+    std::map<std::uint32_t, lane> lanes; ///< by instance number
+    std::vector<settled_tag> settled;    ///< to be sent
+};
+
 /// The receiving half of a zeromq transport: one ROUTER, the peers that connected to it, and the local subscriptions.
 /// @par Thread safety
 /// under the lock of the guard.
 class zeromq_receiver {
-    struct peer;
-    struct flow;
+    using flow = zeromq_flow;
+    using peer = zeromq_peer;
+    using subscriber = zeromq_subscriber;
 
 public:
-    struct subscriber {
-        std::shared_ptr<subscription_state> state;
-        std::string topic;
-        std::string consumer;
-
-    private:
-        friend zeromq_receiver;
-        std::uint32_t instance = 0; // never used again, so that late batches cannot be taken for another one's
-        std::vector<flow*> flows;   // by lane of the state
-    };
-
     zeromq_receiver(environment& env, zeromq_context& context, asio::any_io_executor strand,
         std::shared_ptr<zeromq_guard> guard, zeromq_options const& options)
         : environment_{&env},
           options_{&options},
-          pump_{context, ZMQ_ROUTER, std::move(strand), std::move(guard), [this] { return drain(); }}
+          pump_{context, ZMQ_ROUTER, std::move(strand), std::move(guard), [this] { return drain(); }},
+          peers_{env, options, pump_.socket()}
     {
         limits_.message = options.limits;
         std::string all;
@@ -76,7 +92,7 @@ public:
         pump_.socket().set(ZMQ_CURVE_SERVER, 1);
         pump_.socket().set(ZMQ_CURVE_SECRETKEY, options_->curve->own.secret_key);
         pump_.socket().set(ZMQ_ZAP_DOMAIN, domain);
-        keys_required_ = true;
+        peers_.require_keys();
     }
 
     void add(std::shared_ptr<subscriber> s)
@@ -115,51 +131,31 @@ public:
     /// @param heard called, under the lock, when all senders have heard it; maybe at once.
     void say_farewell(std::function<void()> heard)
     {
-        heard_ = std::move(heard);
+        closing_ = true;
         for (auto const& s : std::vector{subscribers_}) {
             s->state->close();
             serve(s);
         }
+        heard_ = std::move(heard);
         check_farewells();
     }
 
     void set_linger(int milliseconds) { pump_.socket().set(ZMQ_LINGER, milliseconds); }
 
-    zeromq_counters counters() const noexcept { return counters_; }
+    zeromq_counters counters() const noexcept
+    {
+        auto c = counters_;
+        c.refused_peers = peers_.refused();
+        return c;
+    }
 
 private:
     static constexpr std::size_t flows_per_peer = 8; // on average, for the limit on all of them
 
-    using flow_id = std::tuple<std::string, std::uint64_t, std::uint32_t>; // authenticated service, session, number
-
-    struct lane {
-        subscriber* to = nullptr;
-        std::uint32_t number = 0;
-    };
-
-    // The messages of one publisher. It outlives its connection for as long as something of it is here.
-    struct flow {
-        flow_id id;
-        peer* from = nullptr; // null while the sender is away
-        open_frame opened;
-        std::string sender;
-        std::map<std::uint32_t, lane> lanes; // by instance number
-        std::vector<settled_tag> settled;    // to be sent
-    };
-
-    struct peer {
-        std::string id;
-        std::string service;                  // authenticated
-        std::map<std::uint32_t, flow*> flows; // by number
-        bool ignored = false;                 // it sent garbage
-        bool behind = false;                  // it did not read; says hello again when it does, and so finds out what it missed
-        bool gone = false;
-    };
-
     bool drain()
     {
         bool const more = drain_socket(pump_.socket(), [this](zeromq_message& id) { receive(id); });
-        retry_behind();
+        peers_.retry_behind();
         drop_gone();
         return more || (pump_.socket().events() & ZMQ_POLLIN) != 0;
     }
@@ -172,14 +168,14 @@ private:
         if (!id.more() || !pump_.socket().receive(part))
             return;
         bool const single = !skip_parts(pump_.socket(), part);
-        auto* const p = find_peer(id.view(), part.user_id());
-        if (!p || p->ignored)
+        auto* const p = peers_.find(id.view(), part.user_id());
+        if (!p)
             return;
         try {
             if (!single)
                 throw make_error(errc::malformed_data, "frame has several parts");
             if (part.view().empty())
-                greet(*p);
+                peers_.greet(*p);
             else
                 handle(*p, part.view());
         } catch (boost::system::system_error const& e) {
@@ -205,52 +201,12 @@ private:
         }
     }
 
-    peer* find_peer(std::string_view id, std::string_view service)
-    {
-        std::string key{id};
-        if (auto const found = peers_.find(key); found != peers_.end())
-            return &found->second;
-        if (keys_required_ && service.empty()) {
-            ++counters_.refused_peers;
-            return nullptr;
-        }
-        if (peers_.size() >= options_->max_peers)
-            sweep();
-        if (peers_.size() >= options_->max_peers) {
-            ++counters_.refused_peers;
-            return nullptr;
-        }
-        auto& p = peers_[key];
-        p.id = std::move(key);
-        p.service = service;
-        return &p;
-    }
-
-    // Finds out which peers are gone without having been sent anything; at most once a second, since it costs.
-    void sweep()
-    {
-        auto const now = environment_->steady_now();
-        if (now < next_sweep_)
-            return;
-        next_sweep_ = now + std::chrono::seconds{1};
-        write_ping(out_);
-        for (auto& [id, p] : peers_)
-            send(p, out_);
-        drop_gone();
-    }
-
-    void greet(peer& p)
-    {
-        write_hello(out_, options_->service);
-        send(p, out_);
-    }
-
     void on_open(peer& p, open_frame frame)
     {
-        flow_id id{p.service, frame.session, frame.flow};
+        zeromq_flow_id id{p.service, frame.session, frame.flow};
         auto found = flows_.find(id);
         if (found == flows_.end()) {
-            if (p.flows.size() >= options_->max_flows || flows_.size() >= options_->max_peers * flows_per_peer) {
+            if (p.flows.size() >= options_->max_flows || flows_.size() >= std::max(options_->max_flows, options_->max_peers * flows_per_peer)) {
                 ++counters_.refused_flows;
                 return;
             }
@@ -268,10 +224,8 @@ private:
         if (f.from && f.from != &p) {
             auto& before = *f.from;
             leave(f);
-            if (before.flows.empty()) {
-                write_ping(out_); // most likely it is gone
-                send(before, out_);
-            }
+            if (before.flows.empty())
+                peers_.ping(before); // most likely it is gone
         }
         f.from = &p;
         p.flows[f.opened.flow] = &f;
@@ -304,7 +258,7 @@ private:
         if (!added)
             w.held = s.state->use([&](delivery_queue& queue) { return queue.held_tags(to.number); });
         write_window(out_, w);
-        send(*f.from, out_);
+        peers_.send(*f.from, out_);
     }
 
     void on_batch(peer& p, wire_reader& r)
@@ -371,7 +325,7 @@ private:
         forget_if_empty(id);
     }
 
-    void forget_if_empty(flow_id const& id)
+    void forget_if_empty(zeromq_flow_id const& id)
     {
         auto const found = flows_.find(id);
         if (found == flows_.end() || found->second.from)
@@ -382,7 +336,7 @@ private:
         forget(id);
     }
 
-    void forget(flow_id const& id)
+    void forget(zeromq_flow_id const& id)
     {
         auto const found = flows_.find(id);
         for (auto const& [instance, l] : found->second.lanes) {
@@ -397,7 +351,7 @@ private:
         std::span<settled_tag const> left{f.settled};
         while (f.from && !left.empty()) {
             left = left.subspan(write_settle(out_, f.opened.flow, left, limits_));
-            send(*f.from, out_);
+            peers_.send(*f.from, out_);
         }
         f.settled.clear();
     }
@@ -410,7 +364,7 @@ private:
             f->lanes.erase(s->instance);
             if (f->from) {
                 write_shut(out_, {f->opened.flow, s->instance});
-                if (send(*f->from, out_) && heard_)
+                if (peers_.send(*f->from, out_) && closing_)
                     farewells_.insert({f->from->id, f->opened.flow, s->instance});
             }
         }
@@ -419,48 +373,15 @@ private:
         std::erase(subscribers_, s);
     }
 
-    // What a peer does not get because it does not read, it finds out by the hello that follows.
-    bool send(peer& p, std::string const& frame)
-    {
-        if (p.behind || p.gone)
-            return false;
-        switch (pump_.socket().send_to(p.id, frame)) {
-        case zeromq_socket::sent::yes: return true;
-        case zeromq_socket::sent::full:
-            p.behind = true;
-            behind_.push_back(p.id);
-            break;
-        case zeromq_socket::sent::unreachable:
-            p.gone = true;
-            gone_.push_back(p.id);
-            break;
-        }
-        return false;
-    }
-
-    void retry_behind()
-    {
-        for (auto const& id : std::exchange(behind_, {})) {
-            auto const found = peers_.find(id);
-            if (found == peers_.end())
-                continue;
-            found->second.behind = false;
-            greet(found->second);
-        }
-    }
-
     // The sender comes back by another connection, and finds its flows by their ids.
     void drop_gone()
     {
-        while (!gone_.empty()) {
-            auto const found = peers_.find(gone_.back());
-            gone_.pop_back();
-            while (!found->second.flows.empty())
-                leave_and_forget(*found->second.flows.begin()->second);
-            std::erase_if(farewells_, [&](auto const& f) { return std::get<0>(f) == found->first; });
-            check_farewells();
-            peers_.erase(found);
-        }
+        peers_.drop_gone([this](peer& p) {
+            while (!p.flows.empty())
+                leave_and_forget(*p.flows.begin()->second);
+            std::erase_if(farewells_, [&](auto const& f) { return std::get<0>(f) == p.id; });
+        });
+        check_farewells();
     }
 
     void check_farewells()
@@ -472,21 +393,18 @@ private:
     environment* environment_;
     zeromq_options const* options_;
     frame_limits limits_;
-    bool keys_required_ = false;
     std::uint32_t instances_ = 0;
     std::vector<std::shared_ptr<subscriber>> subscribers_;
-    std::unordered_map<std::string, peer> peers_; // by routing id
-    std::map<flow_id, flow> flows_;
-    std::vector<std::string> behind_;
-    std::vector<std::string> gone_;
-    std::function<void()> heard_; // while closing
+    std::map<zeromq_flow_id, flow> flows_;
+    bool closing_ = false;
+    std::function<void()> heard_;
     std::set<std::tuple<std::string, std::uint32_t, std::uint32_t>> farewells_; // not heard: peer, flow, instance
     std::vector<tagged_message> batch_; // being read
     std::string out_;                   // a frame being written
-    steady_time next_sweep_{};
     steady_time next_report_{};
     zeromq_counters counters_;
-    zeromq_pump pump_; // last: it calls into the others
+    zeromq_pump pump_; // calls into the others
+    zeromq_peers peers_;
 };
 
 } // namespace cosaga::detail

@@ -112,7 +112,7 @@ public:
         if (options_.listen.empty())
             throw make_error(errc::bad_configuration,
                 "zeromq_transport: a subscription to '" + std::string{topic} + "' needs zeromq_options::listen");
-        auto const s = std::make_shared<detail::zeromq_receiver::subscriber>();
+        auto const s = std::make_shared<detail::zeromq_subscriber>();
         s->topic = topic;
         s->consumer = consumer;
         s->state = std::make_shared<detail::subscription_state>(

@@ -1,0 +1,13 @@
+// Copyright the cosaga authors. Distributed under the Boost Software License, Version 1.0.
+// expect: find_mark
+#include <cosaga/storage/memory.hpp>
+
+/// A transaction of somebody's own that has forgotten to find marks.
+struct transaction : cosaga::memory_transaction {
+    using memory_transaction::memory_transaction;
+#ifndef COSAGA_EXPECT_SUCCESS
+    void find_mark() = delete;
+#endif
+};
+
+static_assert(cosaga::store_transaction<transaction>);
