@@ -17,8 +17,9 @@ int main()
     boost::asio::io_context io;
     cosaga::system_environment environment{io.get_executor()};
     cosaga::sqlite_store store{environment, "hello.db"};
-    cosaga::zeromq_transport transport{environment, {.service = "hello", .listen = {"tcp://127.0.0.1:5599"},
-        .routes = {{"greetings", "reader", {"tcp://127.0.0.1:5599"}}}}};
+    std::string const endpoint = "tcp://127.0.0.1:5599"; // its own: usually the reader is another program
+    cosaga::zeromq_transport transport{environment,
+        {.service = "hello", .listen = {endpoint}, .routes = {{"greetings", "reader", {endpoint}}}}};
     cosaga::node node{store, transport, {.service = "hello"}};
 
     node.consume<greeting>("greetings", "reader", [](auto& tx, greeting const& g) {
@@ -28,7 +29,7 @@ int main()
     });
     auto const run = [&]() -> boost::asio::awaitable<void> {
         co_await node.start();
-        auto const greet = [](auto& tx) { return tx.send_with_receipt("greetings", greeting{"Hello, durable world!"}); };
+        auto const greet = [](auto& tx) { return tx.send_with_receipt("greetings", greeting{"Hello, world!"}); };
         auto const sent = co_await node.transact(greet); // committed: it will arrive, whatever crashes now
         co_await sent.acknowledged();                    // the reader's transaction has committed, too
         co_await node.stop();

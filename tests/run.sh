@@ -11,6 +11,8 @@ groups=(build test)
 cmake/setup.sh "${groups[@]}"
 if command -v ccache >/dev/null; then
     export CMAKE_CXX_COMPILER_LAUNCHER=ccache
+    # What another checkout has compiled serves this one, too.
+    export CCACHE_BASEDIR=$PWD CCACHE_NOHASHDIR=1
 fi
 
 jobs=$(nproc)

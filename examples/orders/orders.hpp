@@ -23,7 +23,7 @@ namespace orders {
 
 namespace asio = boost::asio;
 
-// --- bodies -----------------------------------------------------------------------------------------------------------
+// --- bodies ----------------------------------------------------------------------------------------------------------
 
 struct item {
     std::string product_id;
@@ -51,7 +51,8 @@ struct order {
 };
 BOOST_DESCRIBE_STRUCT(order, (), (order_id, customer_id, status, purchased_at, items, payments))
 
-/// To the warehouse, on topic "orders". Its key is the customer, whose orders are shipped in the order of `number`: 1, 2, 3...
+/// To the warehouse, on topic "orders". Its key is the customer, whose orders are shipped in the order of their
+/// numbers: 1, 2, 3...
 struct order_placed {
     std::string order_id;
     std::string customer_id;
@@ -78,9 +79,9 @@ inline std::int64_t cents_of(std::vector<payment> const& payments)
         [](std::int64_t sum, payment const& p) { return sum + p.cents; });
 }
 
-// --- tables -----------------------------------------------------------------------------------------------------------
+// --- tables ----------------------------------------------------------------------------------------------------------
 
-/// Of the order service. `answers` counts the `shipped` messages that were applied: more than one would be a doubled effect.
+/// Of the order service. `answers` counts the `shipped` messages that were applied: a second one is a doubled effect.
 inline constexpr std::initializer_list<char const*> orders_schema{
     "CREATE TABLE IF NOT EXISTS orders (order_id TEXT PRIMARY KEY, customer_id TEXT NOT NULL, number INTEGER NOT NULL,"
     " cents INTEGER NOT NULL, paid_cents INTEGER NOT NULL, answers INTEGER NOT NULL DEFAULT 0)",
@@ -99,7 +100,7 @@ void create_tables(Transaction& tx, std::initializer_list<char const*> schema)
         tx.execute(statement);
 }
 
-// --- command lines ----------------------------------------------------------------------------------------------------
+// --- command lines ---------------------------------------------------------------------------------------------------
 
 struct usage_error : std::runtime_error {
     using std::runtime_error::runtime_error;
@@ -113,7 +114,9 @@ public:
     /// @throws usage_error, also when one of `required` is missing or empty.
     arguments(int argc, char** argv, names required, names optional = {}, names flags = {})
     {
-        auto const is_in = [](names list, std::string_view x) { return std::find(list.begin(), list.end(), x) != list.end(); };
+        auto const is_in = [](names list, std::string_view x) {
+            return std::find(list.begin(), list.end(), x) != list.end();
+        };
         for (int i = 1; i < argc; ++i) {
             std::string const name = argv[i];
             bool const takes_value = is_in(required, name) || is_in(optional, name);

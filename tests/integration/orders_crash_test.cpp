@@ -29,8 +29,9 @@ public:
     /// Goes on until that many processes died by its hand.
     void kill(std::uint64_t times)
     {
+        auto const unit = time_to_ship(std::chrono::microseconds{60s} / std::max<std::uint64_t>(times, 1));
         while (kills_ < times && !testing::Test::HasFailure()) {
-            feed_for(below(4) == 0 ? random_span(300ms) : random_span(80ms));
+            feed_for(random_span(below(4) == 0 ? 4 * unit : unit));
             auto const victims = below(8);
             if (victims < 4)
                 kill(orders_);
@@ -51,7 +52,7 @@ public:
         orders_->end(SIGKILL);
         write_file(system_.input, book_.lines());
         orders_ = system_.start_orders();
-        EXPECT_EQ(orders_->wait(60s), exited_with_0) << system_.errors();
+        EXPECT_EQ(orders_->wait(enough), exited_with_0) << system_.errors();
         EXPECT_EQ(warehouse_->end(SIGTERM), exited_with_0) << system_.errors();
     }
 
@@ -60,10 +61,21 @@ private:
     static constexpr auto step = 1ms;
     static constexpr std::size_t given_again = 100; // the last ones, when the order service starts
 
+    // Twice what the programs take from their start to the first shipment, so that kills fall before, within and after
+    // it on any machine, sanitizers or not; at most `most`, so that the test has an end.
+    std::chrono::microseconds time_to_ship(std::chrono::microseconds most)
+    {
+        auto const start = std::chrono::steady_clock::now();
+        feed_for(5ms);
+        wait_for(system_.warehouse_db, "SELECT count(*) FROM shipments", 1);
+        auto const took = std::chrono::ceil<std::chrono::microseconds>(std::chrono::steady_clock::now() - start);
+        return std::min(std::max<std::chrono::microseconds>(2 * took, 100ms), most);
+    }
+
     std::uint64_t below(std::uint64_t end) { return random_() % end; }
     std::chrono::microseconds random_span(std::chrono::microseconds most)
     {
-        return std::chrono::microseconds{below(static_cast<std::uint64_t>(most.count()))};
+        return std::chrono::microseconds{below(1 + static_cast<std::uint64_t>(most.count()))};
     }
 
     // Orders that are given and then lost with the process come again with the last input.

@@ -13,7 +13,6 @@ using testing::ContainsRegex;
 using testing::HasSubstr;
 using testing::Not;
 
-constexpr auto enough = 60s;
 constexpr char shipments[] = "SELECT count(*) FROM shipments";
 
 audit_report all_of(order_book const& book)
@@ -35,20 +34,6 @@ void expect_agreement(orders_system& system, audit_report const& expected)
     auto const [report, ending] = system.audit();
     EXPECT_EQ(report, expected);
     EXPECT_EQ(ending, exited_with_0) << system.errors();
-}
-
-/// Waits until a query of one number gives at least `least`; the database may not be there yet.
-void wait_for(std::string const& database, char const* sql, std::int64_t least)
-{
-    for (auto const until = std::chrono::steady_clock::now() + enough; std::chrono::steady_clock::now() < until;) {
-        try {
-            if (std::stoll(query(database, sql).front().front()) >= least)
-                return;
-        } catch (std::runtime_error const&) { // no table yet
-        }
-        static_cast<void>(::poll(nullptr, 0, 5));
-    }
-    FAIL() << "waited in vain for " << sql;
 }
 
 TEST(orders_programs, ship_the_sample_and_skip_its_malformed_line)
@@ -267,13 +252,14 @@ TEST(orders_programs, print_an_audit_for_people)
 
 TEST(orders_programs, refuse_wrong_arguments_with_their_usage_and_exit_code_2)
 {
+    std::string const endpoint = "tcp://127.0.0.1:1";
     std::vector<std::vector<std::string>> const commands{
         {COSAGA_ORDER_SERVICE},
-        {COSAGA_ORDER_SERVICE, "--db", "x", "--listen", "tcp://127.0.0.1:1"},
-        {COSAGA_ORDER_SERVICE, "--db", "x", "--listen", "tcp://127.0.0.1:1", "--connect", "tcp://127.0.0.1:1", "--what"},
-        {COSAGA_ORDER_SERVICE, "--db", "x", "--listen", "tcp://127.0.0.1:1", "--connect", "tcp://127.0.0.1:1", "--input"},
+        {COSAGA_ORDER_SERVICE, "--db", "x", "--listen", endpoint},
+        {COSAGA_ORDER_SERVICE, "--db", "x", "--listen", endpoint, "--connect", endpoint, "--what"},
+        {COSAGA_ORDER_SERVICE, "--db", "x", "--listen", endpoint, "--connect", endpoint, "--input"},
         {COSAGA_WAREHOUSE_SERVICE},
-        {COSAGA_WAREHOUSE_SERVICE, "--db", "", "--listen", "tcp://127.0.0.1:1", "--connect", "tcp://127.0.0.1:1"},
+        {COSAGA_WAREHOUSE_SERVICE, "--db", "", "--listen", endpoint, "--connect", endpoint},
         {COSAGA_WAREHOUSE_SERVICE, "--db", "x", "--db", "y"},
         {COSAGA_WAREHOUSE_SERVICE, "something"},
         {COSAGA_ORDERS_AUDIT, "--orders", "x"},
@@ -282,7 +268,8 @@ TEST(orders_programs, refuse_wrong_arguments_with_their_usage_and_exit_code_2)
     for (auto const& command : commands) {
         orders_system system;
         EXPECT_EQ(system.start(command)->wait(enough), exited_with_2) << testing::PrintToString(command);
-        EXPECT_THAT(system.errors(), HasSubstr("usage: " + std::filesystem::path{command[0]}.filename().string() + " --"));
+        auto const name = std::filesystem::path{command[0]}.filename().string();
+        EXPECT_THAT(system.errors(), HasSubstr("usage: " + name + " --"));
     }
 }
 

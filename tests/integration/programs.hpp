@@ -41,6 +41,9 @@ namespace programs {
 
 using namespace std::chrono_literals;
 
+/// Much longer than anything here takes.
+constexpr auto enough = 60s;
+
 [[noreturn]] inline void fail_with_errno(char const* what)
 {
     throw std::system_error{errno, std::generic_category(), what};
@@ -157,7 +160,7 @@ public:
                 return ending_;
         if (!ending_)
             ::kill(pid_, signal);
-        return wait(60s);
+        return wait(enough);
     }
 
 private:
@@ -273,7 +276,8 @@ public:
         auto const below = [&random](std::uint64_t end) { return random() % end; };
         for (std::size_t n = 1; n <= count; ++n) {
             std::string line = R"({"order_id":"order-)" + std::to_string(n) + R"(","customer_id":"customer-)"
-                             + std::to_string(below(customers)) + R"(","status":"approved","purchased_at":"2024-01-01T00:00:00Z","items":[)";
+                             + std::to_string(below(customers))
+                             + R"(","status":"approved","purchased_at":"2024-01-01T00:00:00Z","items":[)";
             auto const items = 1 + below(3);
             for (std::uint64_t i = 0; i < items; ++i) {
                 auto const price = below(50'000);
@@ -353,6 +357,20 @@ inline std::vector<std::vector<std::string>> query(std::string const& database, 
     return rows;
 }
 
+/// Waits until a query of one number gives at least `least`; the database may not be there yet.
+inline void wait_for(std::string const& database, char const* sql, std::int64_t least)
+{
+    for (auto const until = std::chrono::steady_clock::now() + enough; std::chrono::steady_clock::now() < until;) {
+        try {
+            if (std::stoll(query(database, sql).front().front()) >= least)
+                return;
+        } catch (std::runtime_error const&) { // no table yet
+        }
+        static_cast<void>(::poll(nullptr, 0, 5));
+    }
+    FAIL() << "waited in vain for " << sql;
+}
+
 /// The two services with their databases in a folder of their own.
 class orders_system {
     temporary_folder folder_; // first: the names below are in it
@@ -396,7 +414,7 @@ public:
         std::vector<std::string> command{COSAGA_ORDERS_AUDIT, "--orders", orders_db, "--warehouse", warehouse_db};
         if (json)
             command.emplace_back("--json");
-        return start(command)->wait(60s);
+        return start(command)->wait(enough);
     }
 
     /// What the audit reports, and how it ends.

@@ -386,9 +386,14 @@ protected:
     asio::awaitable<void> greet(raw_peer& raw)
     {
         raw.connect(endpoint("a"));
-        raw.send("");
-        auto const hello = co_await raw.receive(env(), frame_kind::hello);
-        EXPECT_FALSE(hello.empty());
+        for (int n = 0;; ++n) {
+            if (n % 100 == 0)
+                raw.send("");
+            auto const hello = raw.receive();
+            if (hello && hello->size() > 2)
+                co_return;
+            co_await env().sleep_for(1ms);
+        }
     }
 
     // One that has opened a flow.
@@ -416,7 +421,9 @@ TEST_F(zeromq_under_attack, ignores_a_peer_after_a_malformed_frame_of_any_kind)
         frames.push_back(open_of(1, 1) + "x");
         frames.push_back(open_of(1, 1, "another topic")); // of a flow that is open for something else
         frames.push_back(open_of(1, 2, std::string(300, 't')));
-        std::string frame;
+        auto frame = open_of(1, 1);
+        ++frame[4]; // of another session
+        frames.push_back(frame);
         write_done(frame, 1);
         frames.push_back(frame + "x");
         write_shut(frame, {1, 1});
@@ -567,7 +574,7 @@ TEST_F(zeromq_with_two_peers, listens_to_no_more_and_to_others_when_these_are_go
             co_await env().sleep_for(50ms);
             EXPECT_FALSE(three.receive());
         }
-        co_await env().sleep_for(1100ms); // the next look for peers that are gone
+        // A sender that is refused at first tries again until somebody is found to be gone.
         co_await expect_working(*this, in);
     });
 }

@@ -9,6 +9,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <string>
 #include <string_view>
@@ -35,8 +36,10 @@ struct zeromq_peer {
 /// as its socket.
 class zeromq_peers {
 public:
-    zeromq_peers(environment& env, zeromq_options const& options, zeromq_socket& socket)
-        : environment_{&env}, options_{&options}, socket_{&socket}
+    /// @param lost called for each peer that turned out to be gone, before it is forgotten.
+    zeromq_peers(environment& env, zeromq_options const& options, zeromq_socket& socket,
+        std::function<void(zeromq_peer&)> lost)
+        : environment_{&env}, options_{&options}, socket_{&socket}, lost_{std::move(lost)}
     {
     }
 
@@ -106,14 +109,13 @@ public:
         }
     }
 
-    /// Calls `f` for each peer that turned out to be gone, then forgets it.
-    template <class F>
-    void drop_gone(F&& f)
+    /// Forgets the peers that turned out to be gone. Not while one of them is used.
+    void drop_gone()
     {
         while (!gone_.empty()) {
             auto const found = peers_.find(gone_.back());
             gone_.pop_back();
-            f(found->second);
+            lost_(found->second);
             peers_.erase(found);
         }
     }
@@ -128,11 +130,13 @@ private:
         next_sweep_ = now + std::chrono::seconds{1};
         for (auto& [id, p] : peers_)
             ping(p);
+        drop_gone();
     }
 
     environment* environment_;
     zeromq_options const* options_;
     zeromq_socket* socket_;
+    std::function<void(zeromq_peer&)> lost_;
     bool keys_required_ = false;
     std::uint64_t refused_ = 0;
     std::unordered_map<std::string, zeromq_peer> peers_; // by routing id

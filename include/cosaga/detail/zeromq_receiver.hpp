@@ -65,7 +65,7 @@ public:
         : environment_{&env},
           options_{&options},
           pump_{context, ZMQ_ROUTER, std::move(strand), std::move(guard), [this] { return drain(); }},
-          peers_{env, options, pump_.socket()}
+          peers_{env, options, pump_.socket(), [this](peer& p) { lose(p); }}
     {
         limits_.message = options.limits;
         std::string all;
@@ -123,7 +123,7 @@ public:
         for (auto* const f : touched)
             if (!f->from)
                 forget_if_empty(f->id);
-        drop_gone();
+        peers_.drop_gone();
         check();
     }
 
@@ -156,7 +156,7 @@ private:
     {
         bool const more = drain_socket(pump_.socket(), [this](zeromq_message& id) { receive(id); });
         peers_.retry_behind();
-        drop_gone();
+        peers_.drop_gone();
         return more || (pump_.socket().events() & ZMQ_POLLIN) != 0;
     }
 
@@ -204,9 +204,12 @@ private:
     void on_open(peer& p, open_frame frame)
     {
         zeromq_flow_id id{p.service, frame.session, frame.flow};
+        if (auto const same = p.flows.find(frame.flow); same != p.flows.end() && same->second->id != id)
+            throw make_error(errc::malformed_data, "frame opens a flow of another session");
         auto found = flows_.find(id);
         if (found == flows_.end()) {
-            if (p.flows.size() >= options_->max_flows || flows_.size() >= std::max(options_->max_flows, options_->max_peers * flows_per_peer)) {
+            auto const most = std::max(options_->max_flows, options_->max_peers * flows_per_peer);
+            if (p.flows.size() >= options_->max_flows || flows_.size() >= most) {
                 ++counters_.refused_flows;
                 return;
             }
@@ -374,13 +377,11 @@ private:
     }
 
     // The sender comes back by another connection, and finds its flows by their ids.
-    void drop_gone()
+    void lose(peer& p)
     {
-        peers_.drop_gone([this](peer& p) {
-            while (!p.flows.empty())
-                leave_and_forget(*p.flows.begin()->second);
-            std::erase_if(farewells_, [&](auto const& f) { return std::get<0>(f) == p.id; });
-        });
+        while (!p.flows.empty())
+            leave_and_forget(*p.flows.begin()->second);
+        std::erase_if(farewells_, [&](auto const& f) { return std::get<0>(f) == p.id; });
         check_farewells();
     }
 

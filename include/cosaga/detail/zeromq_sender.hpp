@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cosaga/detail/dispatch_queue.hpp>
+#include <cosaga/detail/strand_timer.hpp>
 #include <cosaga/detail/transport_handles.hpp>
 #include <cosaga/detail/zeromq_frames.hpp>
 #include <cosaga/detail/zeromq_pump.hpp>
@@ -56,21 +57,24 @@ public:
           strand_{std::move(strand)},
           guard_{std::move(guard)},
           options_{&options},
-          session_{env.random()}
+          session_{env.random()},
+          timer_{env, strand_}
     {
         limits_.message = options.limits;
     }
 
     void add(std::shared_ptr<publisher> p, zeromq_route const& route)
     {
-        for (auto const& endpoint : route.endpoints) {
-            auto& via = outlet_of(endpoint, route.server_key);
+        std::vector<outlet*> outlets; // all of them first: one may be refused
+        for (auto const& endpoint : route.endpoints)
+            outlets.push_back(&outlet_of(endpoint, route.server_key));
+        for (auto* const via : outlets) {
             auto f = std::make_unique<flow>();
             f->of = p.get();
-            f->via = &via;
+            f->via = via;
             f->number = ++flows_made_;
-            via.flows.emplace(f->number, f.get());
-            if (via.greeted)
+            via->flows.emplace(f->number, f.get());
+            if (via->greeted)
                 open(*f);
             p->flows.push_back(std::move(f));
         }
@@ -180,7 +184,25 @@ private:
         if (std::exchange(o.connected, connected) && !connected)
             lose(o);
         finish_touched();
+        if (o.connected && !o.greeted)
+            knock_later();
         return more || (socket.events() & (ZMQ_POLLIN | ZMQ_POLLOUT)) != o.quiet();
+    }
+
+    // The receiver may have had no room for one more peer, or may be updated to understand us.
+    void knock_later()
+    {
+        timer_.arm(std::chrono::seconds{1}, guarded(guard_, [this] {
+            bool again = false;
+            for (auto const& o : outlets_)
+                if (o->connected && !o->greeted) {
+                    send(*o, {});
+                    again = true;
+                }
+            if (again)
+                knock_later();
+            check_used();
+        }));
     }
 
     void handle(outlet& o, std::string_view frame)
@@ -380,6 +402,7 @@ private:
     zeromq_options const* options_;
     frame_limits limits_;
     std::uint64_t session_;
+    strand_timer timer_;
     std::uint32_t flows_made_ = 0;
     std::uint64_t refused_frames_ = 0;
     std::vector<std::shared_ptr<publisher>> publishers_;

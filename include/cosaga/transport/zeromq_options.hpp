@@ -52,7 +52,7 @@ struct zeromq_options {
     std::size_t batch_messages = 512;                 ///< in one frame, 1 to 1024
     std::size_t batch_bytes = std::size_t{256} << 10; ///< a frame is sent when it is this large
     std::size_t max_peers = 1024;                     ///< connections that are listened to
-    std::size_t max_flows = 256;                      ///< publishers of one connection that are listened to
+    std::size_t max_flows = 256;                      ///< publishers of one connection that are listened to; others wait until it is made again
 
     duration heartbeat = std::chrono::seconds{2};        ///< a connection without any answer for three of them is given up
     duration reconnect = std::chrono::milliseconds{50};  ///< wait before the first attempt to connect again; doubles
