@@ -1,10 +1,7 @@
 // Copyright the cosaga authors. Distributed under the Boost Software License, Version 1.0.
-#include "transport_worlds.hpp"
-
 #include <boost/asio/experimental/awaitable_operators.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/use_awaitable.hpp>
-
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -14,6 +11,8 @@
 #include <string>
 #include <utility>
 #include <vector>
+
+#include "transport_worlds.hpp"
 
 namespace {
 
@@ -39,7 +38,10 @@ message make_message(std::uint64_t number, std::string key = {}, std::string top
     return m;
 }
 
-std::uint64_t number_of(delivery const& d) { return std::stoull(d.content.payload); }
+std::uint64_t number_of(delivery const& d)
+{
+    return std::stoull(d.content.payload);
+}
 
 // Messages first ... first + count - 1, tagged with their numbers, of `keys` keys in turn (0: without keys).
 std::vector<envelope> make_batch(std::uint64_t first, std::uint64_t count, std::uint64_t keys = 0)
@@ -185,7 +187,8 @@ TYPED_TEST(transport, carries_messages_with_all_attributes_intact)
         sent.push_back(make_message(1, "some key"));
         sent.back().content_type = "application/json; charset=utf-8";
         sent.back().time = cosaga::time_point{-1us};
-        sent.back().headers = {{"subject", ""}, {"traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}};
+        sent.back().headers = {
+            {"subject", ""}, {"traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}};
         sent.push_back(make_message(2, "some key")); // the same type as the one before it
         sent.back().payload.clear();
         for (int i = 0; i < 256; ++i)
@@ -238,7 +241,8 @@ TYPED_TEST(transport, keeps_topics_and_consumers_apart)
         receiver->start();
         std::uint64_t first = 0;
         for (auto const& r : routes) {
-            auto& p = out.emplace(std::pair{r.topic, r.consumer}, sender->open_publisher(r.topic, r.consumer)).first->second;
+            auto& p =
+                out.emplace(std::pair{r.topic, r.consumer}, sender->open_publisher(r.topic, r.consumer)).first->second;
             p.publish(make_batch(first, 100));
             first += 100;
         }
@@ -389,8 +393,8 @@ TYPED_TEST(transport, keeps_the_order_of_keys_when_many_are_retried_by_several_i
                 std::set<std::string> failed;
                 std::vector<std::uint64_t> tags;
                 for (auto& d : batch) {
-                    bool const fails = failed.contains(d.content.key)
-                                    || (number_of(d) % 5 == 0 && d.attempt <= 1 + number_of(d) % 3);
+                    bool const fails =
+                        failed.contains(d.content.key) || (number_of(d) % 5 == 0 && d.attempt <= 1 + number_of(d) % 3);
                     if (fails) {
                         failed.insert(d.content.key);
                         s.retry(std::move(d), 1ms * (1 + number_of(d) % 4));
@@ -615,8 +619,14 @@ void restart_receiver(World& world, bool close)
     });
 }
 
-TYPED_TEST(transport, sends_again_to_a_receiver_that_was_closed_and_started_again) { restart_receiver(*this, true); }
-TYPED_TEST(transport, sends_again_to_a_receiver_that_died_and_was_started_again) { restart_receiver(*this, false); }
+TYPED_TEST(transport, sends_again_to_a_receiver_that_was_closed_and_started_again)
+{
+    restart_receiver(*this, true);
+}
+TYPED_TEST(transport, sends_again_to_a_receiver_that_died_and_was_started_again)
+{
+    restart_receiver(*this, false);
+}
 
 TYPED_TEST(transport, takes_messages_again_from_a_sender_that_died_and_was_started_again)
 {

@@ -45,7 +45,8 @@ protected:
     std::map<instance_id, numbers> dispatch()
     {
         std::map<instance_id, numbers> sent;
-        queue.dispatch([&](instance_id id, std::uint64_t tag, message const&) { sent[id].push_back(number_of.at(tag)); });
+        queue.dispatch(
+            [&](instance_id id, std::uint64_t tag, message const&) { sent[id].push_back(number_of.at(tag)); });
         return sent;
     }
 

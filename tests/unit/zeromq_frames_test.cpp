@@ -148,7 +148,8 @@ TEST(zeromq_frames, settle_in_pieces_when_there_is_much)
 {
     std::vector<settled_tag> all;
     for (std::uint64_t i = 0; i < 1000; ++i)
-        all.push_back({i << 32 | (0xffff'ffff - i), i % 2 == 0 ? verdict::accepted : verdict::rejected, std::string(i, 'r')});
+        all.push_back(
+            {i << 32 | (0xffff'ffff - i), i % 2 == 0 ? verdict::accepted : verdict::rejected, std::string(i, 'r')});
     frame_limits const limits;
     std::size_t done = 0;
     int frames = 0;

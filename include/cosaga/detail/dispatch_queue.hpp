@@ -171,7 +171,7 @@ private:
         std::size_t messages = 0;
         std::size_t bytes = 0;
         list outstanding{}; // in order of arrival
-        list backlog{};     // of keys that are bound to it, while it has no room
+        list backlog{}; // of keys that are bound to it, while it has no room
         bool used = false;
     };
     struct binding {

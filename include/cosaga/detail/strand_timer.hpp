@@ -38,13 +38,12 @@ public:
         if (std::exchange(state_->armed, true))
             return;
         environment_->wait_until(environment_->steady_now() + span,
-            asio::bind_executor(strand_,
-                asio::bind_cancellation_slot(
-                    state_->signal.slot(), [s = state_, call = std::move(f)](boost::system::error_code ec) {
-                        s->armed = false;
-                        if (!ec)
-                            call();
-                    })));
+            asio::bind_executor(strand_, asio::bind_cancellation_slot(state_->signal.slot(),
+                                             [s = state_, call = std::move(f)](boost::system::error_code ec) {
+                                                 s->armed = false;
+                                                 if (!ec)
+                                                     call();
+                                             })));
     }
 
 private:

@@ -34,8 +34,8 @@ public:
         for (auto const& client : allowed) {
             std::array<std::uint8_t, 32> key{};
             if (client.public_key.size() != 40 || !zmq_z85_decode(key.data(), client.public_key.c_str()))
-                throw make_error(errc::bad_configuration,
-                    "zeromq_transport: the public key of the client '" + client.service + "' is not 40 characters of Z85");
+                throw make_error(errc::bad_configuration, "zeromq_transport: the public key of the client '"
+                                                              + client.service + "' is not 40 characters of Z85");
             services_[std::string{reinterpret_cast<char const*>(key.data()), key.size()}] = client.service;
         }
         pump_.socket().set(ZMQ_LINGER, 0);

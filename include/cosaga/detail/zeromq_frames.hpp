@@ -38,9 +38,9 @@ enum class frame_kind : std::uint8_t { hello = 1, open, window, batch, settle, s
 /// Caps on what is read from a frame, beside those of a message.
 struct frame_limits {
     message_limits message;
-    std::size_t batch = 1024;     ///< messages in a batch
-    std::size_t held = 65536;     ///< messages in a window, and tags that it lists
-    std::size_t reason = 1000;    ///< bytes; longer ones are cut when they are written
+    std::size_t batch = 1024; ///< messages in a batch
+    std::size_t held = 65536; ///< messages in a window, and tags that it lists
+    std::size_t reason = 1000; ///< bytes; longer ones are cut when they are written
 };
 
 struct hello_frame {
@@ -49,8 +49,8 @@ struct hello_frame {
 
 struct open_frame {
     std::uint64_t connection = 0; ///< counts the connections of the sender's socket; comes back in `window`
-    std::uint64_t session = 0;    ///< chosen at random by the sender's transport: a flow is known by it again
-    std::uint32_t flow = 0;       ///< number within the session
+    std::uint64_t session = 0; ///< chosen at random by the sender's transport: a flow is known by it again
+    std::uint32_t flow = 0; ///< number within the session
     std::string topic;
     std::string consumer;
     std::string service; ///< the declared name of the sender
@@ -135,8 +135,14 @@ inline void write_shut(std::string& out, shut_frame const& f)
     w.varint(f.instance);
 }
 
-inline void write_done(std::string& out, std::uint32_t flow) { begin_frame(out, frame_kind::done).varint(flow); }
-inline void write_ping(std::string& out) { begin_frame(out, frame_kind::ping); }
+inline void write_done(std::string& out, std::uint32_t flow)
+{
+    begin_frame(out, frame_kind::done).varint(flow);
+}
+inline void write_ping(std::string& out)
+{
+    begin_frame(out, frame_kind::ping);
+}
 
 inline void begin_batch(std::string& out, std::uint32_t flow, std::uint32_t instance)
 {
@@ -146,9 +152,9 @@ inline void begin_batch(std::string& out, std::uint32_t flow, std::uint32_t inst
 }
 
 enum message_flags : std::uint8_t {
-    own_topic = 1,   ///< the topic is not that of the flow
+    own_topic = 1, ///< the topic is not that of the flow
     has_headers = 2,
-    like_last = 4,   ///< type, source and content type are those of the message before it
+    like_last = 4, ///< type, source and content type are those of the message before it
     all_message_flags = 7,
 };
 
@@ -160,7 +166,8 @@ inline void append_message(
     bool const own = m.topic != topic;
     wire_writer w{batch};
     write_tag(w, tag);
-    w.u8(static_cast<std::uint8_t>((own ? own_topic : 0) | (m.headers.empty() ? 0 : has_headers) | (like ? like_last : 0)));
+    w.u8(static_cast<std::uint8_t>(
+        (own ? own_topic : 0) | (m.headers.empty() ? 0 : has_headers) | (like ? like_last : 0)));
     w.raw(m.id.bytes());
     w.zigzag(m.time.time_since_epoch().count());
     if (own)
@@ -218,7 +225,10 @@ inline wire_reader read_kind(std::string_view frame, frame_kind& kind)
     return r;
 }
 
-inline std::uint32_t read_number(wire_reader& r) { return static_cast<std::uint32_t>(r.varint(0xffff'ffff)); }
+inline std::uint32_t read_number(wire_reader& r)
+{
+    return static_cast<std::uint32_t>(r.varint(0xffff'ffff));
+}
 
 inline std::uint64_t read_tag(wire_reader& r)
 {
@@ -353,8 +363,8 @@ void read_settle(wire_reader& r, frame_limits const& limits, F&& f)
 /// The largest frame of a sender: a full batch, and the message that filled it.
 inline std::size_t largest_batch(message_limits const& limits, std::size_t batch_bytes) noexcept
 {
-    return batch_bytes + limits.payload + limits.key + 4 * limits.name + limits.headers * (limits.name + limits.header_value)
-         + 16 * (limits.headers + 16);
+    return batch_bytes + limits.payload + limits.key + 4 * limits.name
+         + limits.headers * (limits.name + limits.header_value) + 16 * (limits.headers + 16);
 }
 
 } // namespace cosaga::detail

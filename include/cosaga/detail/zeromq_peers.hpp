@@ -27,7 +27,7 @@ struct zeromq_peer {
     std::string service;                         ///< authenticated; empty without keys
     std::map<std::uint32_t, zeromq_flow*> flows; ///< by number
     bool ignored = false;                        ///< it sent garbage
-    bool behind = false;                         ///< it did not read; says hello again when it does, and so finds out what it missed
+    bool behind = false;                         ///< it did not read: a hello will tell it that it missed something
     bool gone = false;
 };
 
@@ -37,8 +37,8 @@ struct zeromq_peer {
 class zeromq_peers {
 public:
     /// @param lost called for each peer that turned out to be gone, before it is forgotten.
-    zeromq_peers(environment& env, zeromq_options const& options, zeromq_socket& socket,
-        std::function<void(zeromq_peer&)> lost)
+    zeromq_peers(
+        environment& env, zeromq_options const& options, zeromq_socket& socket, std::function<void(zeromq_peer&)> lost)
         : environment_{&env}, options_{&options}, socket_{&socket}, lost_{std::move(lost)}
     {
     }
@@ -97,7 +97,9 @@ public:
         return false;
     }
 
-    /// To be called when the socket may have room again.
+    bool any_behind() const noexcept { return !behind_.empty(); }
+
+    /// Says hello to those that did not read, as far as they do now.
     void retry_behind()
     {
         for (auto const& id : std::exchange(behind_, {})) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cosaga/detail/delivery_queue.hpp>
+#include <cosaga/detail/strand_timer.hpp>
 #include <cosaga/detail/transport_handles.hpp>
 #include <cosaga/detail/zeromq_frames.hpp>
 #include <cosaga/detail/zeromq_peers.hpp>
@@ -12,6 +13,7 @@
 #include <boost/asio/any_io_executor.hpp>
 
 #include <algorithm>
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -32,7 +34,8 @@ struct zeromq_subscriber {
     std::shared_ptr<subscription_state> state;
     std::string topic;
     std::string consumer;
-    std::uint32_t instance = 0;       ///< given by the receiver, never used again, so that late batches cannot be taken for another one's
+    /// Given by the receiver, and never used again: late batches must not be taken for another one's.
+    std::uint32_t instance = 0;
     std::vector<zeromq_flow*> flows{}; ///< by lane of the state
 };
 
@@ -48,7 +51,7 @@ struct zeromq_flow {
     open_frame opened;
     std::string sender;
     std::map<std::uint32_t, lane> lanes; ///< by instance number
-    std::vector<settled_tag> settled;    ///< to be sent
+    std::vector<settled_tag> settled; ///< to be sent
 };
 
 /// The receiving half of a zeromq transport: one ROUTER, the peers that connected to it, and the local subscriptions.
@@ -64,7 +67,9 @@ public:
         std::shared_ptr<zeromq_guard> guard, zeromq_options const& options)
         : environment_{&env},
           options_{&options},
-          pump_{context, ZMQ_ROUTER, std::move(strand), std::move(guard), [this] { return drain(); }},
+          guard_{std::move(guard)},
+          timer_{env, strand},
+          pump_{context, ZMQ_ROUTER, strand, guard_, [this] { return drain(); }},
           peers_{env, options, pump_.socket(), [this](peer& p) { lose(p); }}
     {
         limits_.message = options.limits;
@@ -72,7 +77,7 @@ public:
         for (auto const& endpoint : options.listen)
             all += endpoint;
         set_common_options(pump_.socket(), options, all, largest_batch(options.limits, options.batch_bytes));
-        pump_.socket().set(ZMQ_SNDHWM, 256);         // frames that a peer does not read
+        pump_.socket().set(ZMQ_SNDHWM, 256); // frames that a peer does not read
         pump_.socket().set(ZMQ_ROUTER_MANDATORY, 1); // says when a peer is gone or does not read, instead of dropping
     }
 
@@ -155,12 +160,27 @@ private:
     bool drain()
     {
         bool const more = drain_socket(pump_.socket(), [this](zeromq_message& id) { receive(id); });
-        peers_.retry_behind();
         peers_.drop_gone();
+        retry_later();
         return more || (pump_.socket().events() & ZMQ_POLLIN) != 0;
     }
 
-    void check() { pump_.check(ZMQ_POLLIN, 0); }
+    void check()
+    {
+        retry_later();
+        pump_.check(ZMQ_POLLIN, 0);
+    }
+
+    // By time, because any use of the socket may swallow the sign that a peer reads again.
+    void retry_later()
+    {
+        if (peers_.any_behind())
+            timer_.arm(std::chrono::milliseconds{50}, guarded(guard_, [this] {
+                peers_.retry_behind();
+                peers_.drop_gone();
+                check();
+            }));
+    }
 
     void receive(zeromq_message& id)
     {
@@ -311,7 +331,8 @@ private:
         if (now < next_report_)
             return;
         next_report_ = now + std::chrono::minutes{1};
-        environment_->report("zeromq_transport: ignoring a peer" + (p.service.empty() ? "" : " (" + p.service + ")") + ": " + why);
+        auto const name = p.service.empty() ? std::string{} : " (" + p.service + ")";
+        environment_->report("zeromq_transport: ignoring a peer" + name + ": " + why);
     }
 
     void leave(flow& f)
@@ -393,6 +414,8 @@ private:
 
     environment* environment_;
     zeromq_options const* options_;
+    std::shared_ptr<zeromq_guard> guard_;
+    strand_timer timer_;
     frame_limits limits_;
     std::uint32_t instances_ = 0;
     std::vector<std::shared_ptr<subscriber>> subscribers_;
@@ -401,7 +424,7 @@ private:
     std::function<void()> heard_;
     std::set<std::tuple<std::string, std::uint32_t, std::uint32_t>> farewells_; // not heard: peer, flow, instance
     std::vector<tagged_message> batch_; // being read
-    std::string out_;                   // a frame being written
+    std::string out_; // a frame being written
     steady_time next_report_{};
     zeromq_counters counters_;
     zeromq_pump pump_; // calls into the others

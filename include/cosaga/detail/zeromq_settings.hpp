@@ -29,16 +29,17 @@ inline bool is_loopback(std::string_view endpoint)
 inline void check_range(char const* name, std::size_t value, std::size_t least, std::size_t most)
 {
     if (value < least || value > most)
-        throw make_error(errc::bad_configuration,
-            std::string{"zeromq_options::"} + name + " is " + std::to_string(value) + "; it must be from "
-                + std::to_string(least) + " to " + std::to_string(most));
+        throw make_error(errc::bad_configuration, std::string{"zeromq_options::"} + name + " is "
+                                                      + std::to_string(value) + "; it must be from "
+                                                      + std::to_string(least) + " to " + std::to_string(most));
 }
 
 inline void check_endpoint(std::string const& endpoint, zeromq_options const& options)
 {
     if (!options.curve && !options.insecure && !is_loopback(endpoint))
         throw make_error(errc::insecure_endpoint,
-            "zeromq_transport: " + endpoint + " is reachable by others: set zeromq_options::curve with the allowed keys, or insecure");
+            "zeromq_transport: " + endpoint
+                + " is reachable by others: set zeromq_options::curve with the allowed keys, or insecure");
 }
 
 inline void check_key(std::string const& key, std::string const& whose)
@@ -57,7 +58,8 @@ inline void check_curve(zeromq_options const& options)
             "zeromq_transport: listening with curve needs the keys of the clients in curve.allowed");
     for (auto const& client : curve.allowed) {
         if (client.service.empty())
-            throw make_error(errc::bad_configuration, "zeromq_transport: a client in curve.allowed has no service name");
+            throw make_error(
+                errc::bad_configuration, "zeromq_transport: a client in curve.allowed has no service name");
         check_key(client.public_key, "the public key of the client '" + client.service + "'");
     }
 }
@@ -78,14 +80,17 @@ inline zeromq_options checked(zeromq_options options)
         check_endpoint(endpoint, options);
     for (auto const& route : options.routes) {
         auto const name = "the route of '" + route.topic + "' to '" + route.consumer + "'";
-        if (route.endpoints.empty() || route.topic.size() > options.limits.name || route.consumer.size() > options.limits.name)
-            throw make_error(errc::bad_configuration, "zeromq_transport: " + name + " has no endpoint or too long a name");
+        if (route.endpoints.empty() || route.topic.size() > options.limits.name
+            || route.consumer.size() > options.limits.name)
+            throw make_error(
+                errc::bad_configuration, "zeromq_transport: " + name + " has no endpoint or too long a name");
         for (auto const& endpoint : route.endpoints)
             check_endpoint(endpoint, options);
         if (options.curve)
             check_key(route.server_key, "server_key of " + name);
         else if (!route.server_key.empty())
-            throw make_error(errc::bad_configuration, "zeromq_transport: " + name + " has a server_key, but curve is not set");
+            throw make_error(
+                errc::bad_configuration, "zeromq_transport: " + name + " has a server_key, but curve is not set");
     }
     return options;
 }

@@ -5,7 +5,6 @@
 
 #include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/posix/stream_descriptor.hpp>
-
 #include <zmq.h>
 
 #include <cerrno>
@@ -46,7 +45,8 @@ private:
     struct terminate {
         void operator()(void* context) const noexcept
         {
-            while (zmq_ctx_term(context) != 0 && zmq_errno() == EINTR) {}
+            while (zmq_ctx_term(context) != 0 && zmq_errno() == EINTR) {
+            }
         }
     };
     std::unique_ptr<void, terminate> handle_;
@@ -61,7 +61,10 @@ public:
     ~zeromq_message() { zmq_msg_close(&message_); }
 
     zmq_msg_t* get() noexcept { return &message_; }
-    std::string_view view() noexcept { return {static_cast<char const*>(zmq_msg_data(&message_)), zmq_msg_size(&message_)}; }
+    std::string_view view() noexcept
+    {
+        return {static_cast<char const*>(zmq_msg_data(&message_)), zmq_msg_size(&message_)};
+    }
     bool more() noexcept { return zmq_msg_more(&message_) != 0; }
     /// The service behind the authenticated key of the peer, or nothing.
     std::string_view user_id() noexcept
@@ -166,7 +169,7 @@ public:
         return first == sent::yes ? send(part) : first;
     }
 
-    /// Calls `handler(error_code)` on the next change. The handler must not refer to this socket without knowing that it is alive.
+    /// Calls `handler(error_code)` on the next change, also when the socket is destroyed.
     template <class Handler>
     void wait(Handler&& handler)
     {

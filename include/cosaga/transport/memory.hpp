@@ -73,9 +73,9 @@ public:
     {
         auto const is_it = [&](memory_route const& r) { return r.topic == topic && r.consumer == consumer; };
         if (std::none_of(options_.routes.begin(), options_.routes.end(), is_it))
-            throw make_error(errc::no_route,
-                "no route for the topic '" + std::string{topic} + "' to the consumer '" + std::string{consumer}
-                    + "': declare it in memory_transport_options::routes");
+            throw make_error(errc::no_route, "no route for the topic '" + std::string{topic} + "' to the consumer '"
+                                                 + std::string{consumer}
+                                                 + "': declare it in memory_transport_options::routes");
         return publisher_type{
             handles_.add(network_->open_publisher(topic, consumer, options_.service, options_.limits, faults_))};
     }

@@ -66,8 +66,8 @@ public:
           receiver_{std::make_unique<detail::zeromq_receiver>(env, *context_, strand_, guard_, options_)}
     {
         if (options_.curve && !options_.listen.empty()) {
-            authenticator_ = std::make_unique<detail::zeromq_authenticator>(
-                *context_, strand_, guard_, options_.curve->allowed);
+            authenticator_ =
+                std::make_unique<detail::zeromq_authenticator>(*context_, strand_, guard_, options_.curve->allowed);
             receiver_->require_keys(detail::zeromq_authenticator::domain);
         }
     }
@@ -176,9 +176,8 @@ private:
         for (auto const& r : options_.routes)
             if (r.topic == topic && r.consumer == consumer)
                 return r;
-        throw make_error(errc::no_route,
-            "no route for the topic '" + std::string{topic} + "' to the consumer '" + std::string{consumer}
-                + "': declare it in zeromq_options::routes");
+        throw make_error(errc::no_route, "no route for the topic '" + std::string{topic} + "' to the consumer '"
+                                             + std::string{consumer} + "': declare it in zeromq_options::routes");
     }
 
     // Called for a handle on any thread; the handle may outlive the transport.
