@@ -45,21 +45,33 @@ protected:
     std::map<instance_id, numbers> dispatch()
     {
         std::map<instance_id, numbers> sent;
-        queue.dispatch(
-            [&](instance_id id, std::uint64_t tag, message const&) { sent[id].push_back(number_of.at(tag)); });
+        queue.dispatch([&](instance_id id, std::uint64_t tag, message const&) {
+            sent[id].push_back(number_of.at(tag));
+            last_at[number_of.at(tag)] = id;
+        });
         return sent;
     }
 
     std::vector<settlement> settle(std::uint64_t number, verdict result = verdict::accepted, std::string reason = {})
     {
         std::vector<settlement> out;
-        queue.settle(tag_of.at(number), result, std::move(reason), out);
+        auto const at = last_at.find(number);
+        return settle_by(at == last_at.end() ? dispatch_queue::nowhere : at->second, number, result, std::move(reason));
+    }
+
+    std::vector<settlement> settle_by(
+        instance_id by, std::uint64_t number, verdict result = verdict::accepted, std::string reason = {})
+    {
+        std::vector<settlement> out;
+        queue.settle(by, tag_of.at(number), result, std::move(reason), out);
         return out;
     }
 
+    static constexpr std::size_t cost = 300; // about that of a small message
     dispatch_queue queue;
     std::map<std::uint64_t, std::uint64_t> number_of;
     std::map<std::uint64_t, std::uint64_t> tag_of;
+    std::map<std::uint64_t, instance_id> last_at; // where a message was sent last
 };
 
 TEST_F(dispatching, keeps_messages_until_there_is_an_instance)
@@ -100,8 +112,8 @@ TEST_F(dispatching, knows_no_tag_whose_slot_is_used_again)
     settle(1);
     add(2);
     std::vector<settlement> out;
-    EXPECT_FALSE(queue.settle(old, verdict::accepted, {}, out));
-    EXPECT_FALSE(queue.settle(~std::uint64_t{0}, verdict::accepted, {}, out));
+    EXPECT_FALSE(queue.settle(0, old, verdict::accepted, {}, out));
+    EXPECT_FALSE(queue.settle(0, ~std::uint64_t{0}, verdict::accepted, {}, out));
     EXPECT_EQ(queue.size(), 1u);
 }
 
@@ -215,12 +227,76 @@ TEST_F(dispatching, does_not_send_what_an_instance_says_it_holds)
     dispatch();
     queue.remove_instance(a);
     auto const again = join();
-    queue.adopt(again, tag_of.at(2));
-    queue.adopt(again, tag_of.at(3));
-    queue.adopt(again, 0xffff'ffff'ffff);
+    queue.adopt(again, tag_of.at(2), cost);
+    queue.adopt(again, tag_of.at(3), cost);
     EXPECT_EQ(queue.outstanding(again), 2u);
     EXPECT_EQ(dispatch()[again], (numbers{1, 4}));
     EXPECT_EQ(settle(3).size(), 1u);
+}
+
+// An instance refuses what goes beyond its window, and the whole connection with it.
+TEST_F(dispatching, leaves_room_for_what_an_instance_holds_although_another_one_has_it)
+{
+    auto const a = join(2);
+    add(1, "k");
+    add(2, "k");
+    dispatch();
+    queue.remove_instance(a);
+    auto const b = join(3);
+    EXPECT_EQ(dispatch()[b], (numbers{1, 2}));
+    auto const again = join(2);
+    queue.adopt(again, tag_of.at(1), cost);
+    queue.adopt(again, tag_of.at(2), cost);
+    EXPECT_EQ(queue.outstanding(again), 2u);
+    for (std::uint64_t n = 3; n <= 8; ++n)
+        add(n);
+    auto sent = dispatch();
+    EXPECT_EQ(sent[b], (numbers{3}));
+    EXPECT_EQ(sent[again], numbers{});
+    EXPECT_EQ(settle_by(again, 1).size(), 1u);
+    sent = dispatch();
+    EXPECT_EQ(sent[b], numbers{}) << "it holds the message still, whoever settled it";
+    EXPECT_EQ(sent[again], (numbers{4}));
+    EXPECT_EQ(settle_by(b, 1).size(), 0u);
+    EXPECT_EQ(dispatch()[b], (numbers{5}));
+    EXPECT_EQ(settle_by(b, 2).size(), 1u);
+    EXPECT_EQ(settle_by(again, 2).size(), 0u);
+    sent = dispatch();
+    EXPECT_EQ(sent[b].size(), 1u);
+    EXPECT_EQ(sent[again].size(), 1u);
+}
+
+TEST_F(dispatching, counts_the_bytes_of_what_an_instance_holds_of_messages_that_are_gone)
+{
+    auto const a = join(10, 2000);
+    queue.adopt(a, 0xffff'ffff'ffff, 1500);
+    EXPECT_EQ(queue.outstanding(a), 1u);
+    add(1, {}, 1000);
+    EXPECT_TRUE(dispatch().empty());
+    std::vector<settlement> out;
+    EXPECT_FALSE(queue.settle(a, 0xffff'ffff'ffff, verdict::accepted, {}, out));
+    EXPECT_EQ(dispatch()[a], (numbers{1}));
+}
+
+TEST_F(dispatching, settles_late_what_waits_for_another_instance)
+{
+    auto const a = join(2);
+    add(1, "k");
+    add(2, "k");
+    dispatch();
+    join(1);
+    join(1);
+    queue.remove_instance(a);
+    auto const sent = dispatch(); // 2 waits for the one that has 1
+    ASSERT_EQ(sent.size(), 1u);
+    auto const to = sent.begin()->first;
+    EXPECT_EQ(sent.at(to), (numbers{1}));
+    EXPECT_EQ(settle_by(dispatch_queue::nowhere, 2).size(), 1u);
+    EXPECT_EQ(queue.outstanding(to), 1u);
+    EXPECT_EQ(settle(1).size(), 1u);
+    EXPECT_EQ(queue.outstanding(to), 0u);
+    add(3, "k");
+    EXPECT_EQ(dispatch().size(), 1u);
 }
 
 TEST_F(dispatching, does_not_adopt_what_is_at_another_instance)
@@ -229,9 +305,10 @@ TEST_F(dispatching, does_not_adopt_what_is_at_another_instance)
     add(1, "k");
     dispatch();
     auto const b = join();
-    queue.adopt(b, tag_of.at(1));
+    queue.adopt(b, tag_of.at(1), cost);
     EXPECT_EQ(queue.outstanding(a), 1u);
-    EXPECT_EQ(queue.outstanding(b), 0u);
+    EXPECT_TRUE(dispatch().empty());
+    EXPECT_EQ(settle(1).size(), 1u);
 }
 
 TEST_F(dispatching, sends_a_single_message_again)
@@ -289,11 +366,11 @@ TEST_F(dispatching, settles_everything_in_order_per_key_while_instances_come_and
                 });
                 if (at.empty())
                     break;
-                auto& tags = std::next(at.begin(), static_cast<std::ptrdiff_t>(random() % at.size()))->second;
+                auto& [from, tags] = *std::next(at.begin(), static_cast<std::ptrdiff_t>(random() % at.size()));
                 if (tags.empty())
                     break;
                 std::vector<settlement> out;
-                ASSERT_TRUE(q.settle(tags.front().first, verdict::accepted, {}, out));
+                ASSERT_TRUE(q.settle(from, tags.front().first, verdict::accepted, {}, out));
                 tags.erase(tags.begin());
                 ++done;
                 if (auto const& key = keys.at(out.front().tag); !key.empty()) {

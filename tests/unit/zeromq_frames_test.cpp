@@ -28,12 +28,12 @@ void read_any(std::string_view frame, frame_limits const& limits)
     case frame_kind::window: read_window(r, limits); break;
     case frame_kind::batch: {
         std::vector<tagged_message> out;
-        read_batch_head(r);
+        read_head(r);
         read_messages(r, "topic", limits, out);
         break;
     }
     case frame_kind::settle:
-        read_number(r);
+        read_head(r);
         read_settle(r, limits, [](std::uint64_t, verdict, std::string_view) {});
         break;
     case frame_kind::shut: read_shut(r); break;
@@ -75,14 +75,14 @@ std::vector<std::string> sample_frames()
     window.instance = 200;
     window.messages = 1024;
     window.bytes = 1 << 24;
-    window.held = {1, large_tag, 3};
+    window.held = {{1, 300}, {large_tag, 1 << 20}, {3, 0}};
     write_window(frames[2], window);
     begin_batch(frames[3], 7, 200);
     for (int i = 0; i < 6; ++i)
         append_message(frames[3], "topic", large_tag - static_cast<std::uint64_t>(i), make_message(i), nullptr);
     std::vector<settled_tag> const settled{
         {1, verdict::accepted, {}}, {large_tag, verdict::rejected, "no"}, {3, verdict::failed, ""}};
-    write_settle(frames[4], 7, settled, {});
+    write_settle(frames[4], {7, 200}, settled, {});
     write_shut(frames[5], {7, 200});
     write_done(frames[6], 7);
     write_ping(frames[7]);
@@ -107,7 +107,7 @@ TEST(zeromq_frames, give_back_what_was_written)
     EXPECT_EQ(window.instance, 200u);
     EXPECT_EQ(window.messages, 1024u);
     EXPECT_EQ(window.bytes, 1u << 24);
-    EXPECT_EQ(window.held, (std::vector<std::uint64_t>{1, large_tag, 3}));
+    EXPECT_EQ(window.held, (std::vector<held_message>{{1, 300}, {large_tag, 1 << 20}, {3, 0}}));
     auto shut = read_shut(read_kind(frames[5], kind));
     EXPECT_EQ(kind, frame_kind::shut);
     EXPECT_EQ(shut.flow, 7u);
@@ -131,7 +131,7 @@ TEST(zeromq_frames, carry_messages_and_leave_out_what_repeats)
         frame_kind kind{};
         auto r = read_kind(frame, kind);
         ASSERT_EQ(kind, frame_kind::batch);
-        auto const head = read_batch_head(r);
+        auto const head = read_head(r);
         EXPECT_EQ(head.flow, 1u);
         EXPECT_EQ(head.instance, 2u);
         std::vector<tagged_message> out(3);
@@ -154,12 +154,14 @@ TEST(zeromq_frames, settle_in_pieces_when_there_is_much)
     std::size_t done = 0;
     int frames = 0;
     for (std::string frame; done < all.size(); ++frames) {
-        auto const written = write_settle(frame, 5, std::span{all}.subspan(done), limits);
+        auto const written = write_settle(frame, {5, 200}, std::span{all}.subspan(done), limits);
         ASSERT_GT(written, 0u);
         EXPECT_LT(frame.size(), 70'000u);
         frame_kind kind{};
         auto r = read_kind(frame, kind);
-        EXPECT_EQ(read_number(r), 5u);
+        auto const head = read_head(r);
+        EXPECT_EQ(head.flow, 5u);
+        EXPECT_EQ(head.instance, 200u);
         std::size_t read = 0;
         read_settle(r, limits, [&](std::uint64_t tag, verdict result, std::string_view reason) {
             auto const& expected = all[done + read++];
@@ -177,10 +179,10 @@ TEST(zeromq_frames, cut_reasons_that_are_too_long)
 {
     std::vector<settled_tag> const one{{1, verdict::rejected, std::string(5000, 'r')}};
     std::string frame;
-    write_settle(frame, 5, one, {});
+    write_settle(frame, {5, 1}, one, {});
     frame_kind kind{};
     auto r = read_kind(frame, kind);
-    read_number(r);
+    read_head(r);
     read_settle(r, {}, [&](std::uint64_t, verdict, std::string_view reason) { EXPECT_EQ(reason.size(), 1000u); });
 }
 
@@ -244,7 +246,7 @@ TEST(zeromq_frames, are_refused_over_each_limit)
     expect_refused(sample_frames()[2], errc::limit_exceeded, limits);
     window_frame w;
     w.messages = 1;
-    w.held = {1, 2};
+    w.held = {{1, 1}, {2, 1}};
     std::string frame;
     write_window(frame, w);
     expect_refused(frame, errc::limit_exceeded);

@@ -34,6 +34,14 @@ inline std::size_t flow_cost(message const& m) noexcept
     return sum;
 }
 
+/// A message that a receiver has and did not settle.
+struct held_message {
+    std::uint64_t tag = 0;
+    std::size_t bytes = 0; ///< by `flow_cost`
+
+    bool operator==(held_message const&) const = default;
+};
+
 /// Where a delivery came from: a lane of the subscription, and the number that the sender knows the message by.
 struct delivery_origin {
     std::uint32_t lane = 0;
@@ -83,18 +91,18 @@ public:
     usage held(std::uint32_t lane) const noexcept { return lanes_[lane].held; }
     usage held() const noexcept { return total_; }
 
-    /// The tags of a lane that are not settled, in order of arrival.
-    std::vector<std::uint64_t> held_tags(std::uint32_t lane) const
+    /// What of a lane is not settled, in order of arrival.
+    std::vector<held_message> held_messages(std::uint32_t lane) const
     {
-        std::map<std::uint64_t, std::uint64_t> found;
+        std::map<std::uint64_t, held_message> found;
         for (auto const& s : slots_)
             if (s.state != slot_state::free && s.from.lane == lane)
-                found.emplace(s.arrival, s.from.tag);
-        std::vector<std::uint64_t> tags;
-        tags.reserve(found.size());
-        for (auto const& [arrival, tag] : found)
-            tags.push_back(tag);
-        return tags;
+                found.emplace(s.arrival, held_message{s.from.tag, s.bytes});
+        std::vector<held_message> all;
+        all.reserve(found.size());
+        for (auto const& [arrival, message] : found)
+            all.push_back(message);
+        return all;
     }
 
     void push(delivery_origin from, message content, std::string_view sender)

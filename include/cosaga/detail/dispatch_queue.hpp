@@ -67,6 +67,7 @@ public:
             if (slots_[i].instance != nowhere)
                 unbind(slots_[i]);
             slots_[i].instance = nowhere;
+            slots_[i].sent = false;
             insert(waiting_, i);
         }
         instances_[id] = {};
@@ -109,11 +110,14 @@ public:
     }
 
     /// The instance says that it holds this message, from before its connection was lost. Call before `dispatch`.
-    void adopt(instance_id id, std::uint64_t tag)
+    /// @param cost what it takes of the window there.
+    void adopt(instance_id id, std::uint64_t tag, std::size_t cost)
     {
         auto const index = find(tag);
-        if (index == none || slots_[index].instance != nowhere)
+        if (index == none || slots_[index].instance != nowhere) {
+            add_stray(id, tag, cost); // another one has got it meanwhile
             return;
+        }
         auto& s = slots_[index];
         remove(waiting_, index);
         bind(s, id);
@@ -132,15 +136,18 @@ public:
     }
 
     /// Ends a message; a tag that names none (any more) is ignored. A failure takes all later messages of the key with it.
+    /// @param by the instance that says so, or `nowhere`. What others hold of it still takes room there.
     /// @return false if it was ignored.
-    bool settle(std::uint64_t tag, verdict result, std::string reason, std::vector<settlement>& out)
+    bool settle(instance_id by, std::uint64_t tag, verdict result, std::string reason, std::vector<settlement>& out)
     {
+        if (by != nowhere)
+            drop_stray(by, tag);
         auto const index = find(tag);
         if (index == none)
             return false;
         if (result == verdict::failed)
             fail_later(index, reason, out);
-        finish(index, result, std::move(reason), out);
+        finish(index, by, result, std::move(reason), out);
         return true;
     }
 
@@ -172,6 +179,9 @@ private:
         std::size_t bytes = 0;
         list outstanding{}; // in order of arrival
         list backlog{}; // of keys that are bound to it, while it has no room
+        /// Costs by tag of what it holds although another one has the message or settled it. Counted above: the
+        /// instance refuses what goes beyond the window as it sees it.
+        std::unordered_map<std::uint64_t, std::size_t> strays{};
         bool used = false;
     };
     struct binding {
@@ -273,10 +283,35 @@ private:
         }
     }
 
-    void finish(std::uint32_t index, verdict result, std::string reason, std::vector<settlement>& out)
+    void add_stray(instance_id id, std::uint64_t tag, std::size_t cost)
     {
-        leave(index);
+        auto& at = instances_[id];
+        if (!at.strays.emplace(tag, cost).second)
+            return;
+        ++at.messages;
+        at.bytes += cost;
+    }
+
+    void drop_stray(instance_id id, std::uint64_t tag)
+    {
+        auto& at = instances_[id];
+        if (at.strays.empty())
+            return;
+        auto const found = at.strays.find(tag);
+        if (found == at.strays.end())
+            return;
+        --at.messages;
+        at.bytes -= found->second;
+        at.strays.erase(found);
+    }
+
+    void finish(std::uint32_t index, instance_id by, verdict result, std::string reason, std::vector<settlement>& out)
+    {
         auto& s = slots_[index];
+        auto const holder = s.sent ? s.instance : nowhere;
+        leave(index);
+        if (holder != nowhere && holder != by)
+            add_stray(holder, tag_of(index), s.cost);
         auto& done = out.emplace_back();
         done.tag = s.of.tag;
         done.result = result;
@@ -297,7 +332,7 @@ private:
             return;
         for (std::uint32_t i = 0; i < slots_.size(); ++i)
             if (slots_[i].used && slots_[i].arrival > arrival && slots_[i].of.content.key == key)
-                finish(i, verdict::failed, reason, out);
+                finish(i, nowhere, verdict::failed, reason, out);
     }
 
     instance_id bound_to(slot const& s) const

@@ -179,7 +179,7 @@ private:
             added.push_back(s->queue.add(std::move(e)));
         }
         for (auto tag = added.begin(); tag != added.end() && s->faults->fail > 0; ++tag)
-            if (s->queue.settle(*tag, verdict::failed, s->faults->reason, s->settled))
+            if (s->queue.settle(dispatch_queue::nowhere, *tag, verdict::failed, s->faults->reason, s->settled))
                 --s->faults->fail;
         dispatch(*s);
     }
@@ -189,7 +189,7 @@ private:
         bool const closed = s->state->is_closed(); // asked first: nothing is settled after it
         std::vector<std::shared_ptr<sender>> touched;
         for (auto& d : s->state->take_settled()) {
-            auto const& from = s->connections[d.from.lane].from;
+            auto const& [from, instance] = s->connections[d.from.lane];
             if (touched.empty() || touched.back() != from)
                 touched.push_back(from);
             auto& faults = *from->faults;
@@ -197,7 +197,7 @@ private:
                 --faults.drop_acknowledgements;
                 from->queue.send_again(d.from.tag);
             } else {
-                from->queue.settle(d.from.tag, d.result, std::move(d.reason), from->settled);
+                from->queue.settle(instance, d.from.tag, d.result, std::move(d.reason), from->settled);
             }
         }
         if (closed) {

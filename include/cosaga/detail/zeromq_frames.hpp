@@ -1,6 +1,7 @@
 // Copyright the cosaga authors. Distributed under the Boost Software License, Version 1.0.
 #pragma once
 
+#include <cosaga/detail/delivery_queue.hpp>
 #include <cosaga/detail/wire.hpp>
 #include <cosaga/message.hpp>
 #include <cosaga/transport.hpp>
@@ -62,7 +63,7 @@ struct window_frame {
     std::uint32_t instance = 0; ///< of the consumer; never used again by the same receiver
     std::size_t messages = 0;
     std::size_t bytes = 0;
-    std::vector<std::uint64_t> held; ///< tags that arrived before and are not settled: not to be sent again
+    std::vector<held_message> held; ///< what arrived before and is not settled: not to be sent again
 };
 
 struct shut_frame {
@@ -124,8 +125,10 @@ inline void write_window(std::string& out, window_frame const& f)
     w.varint(f.instance);
     w.varint(f.messages);
     w.varint(f.bytes);
-    for (auto const tag : f.held)
-        write_tag(w, tag);
+    for (auto const& h : f.held) {
+        write_tag(w, h.tag);
+        w.varint(h.bytes);
+    }
 }
 
 inline void write_shut(std::string& out, shut_frame const& f)
@@ -191,11 +194,12 @@ inline void append_message(
 /// Writes at most `most` of the settlements, from the front.
 /// @return how many it wrote.
 inline std::size_t write_settle(
-    std::string& out, std::uint32_t flow, std::span<settled_tag const> settled, frame_limits const& limits)
+    std::string& out, shut_frame const& from, std::span<settled_tag const> settled, frame_limits const& limits)
 {
     constexpr std::size_t enough = 64 * 1024;
     auto w = begin_frame(out, frame_kind::settle);
-    w.varint(flow);
+    w.varint(from.flow);
+    w.varint(from.instance);
     std::size_t written = 0;
     for (; written < settled.size() && w.size() < enough; ++written) {
         auto const& s = settled[written];
@@ -270,7 +274,9 @@ inline window_frame read_window(wire_reader r, frame_limits const& limits)
     while (!r.at_end()) {
         if (f.held.size() == f.messages)
             r.fail("holds more messages than its window", errc::limit_exceeded);
-        f.held.push_back(read_tag(r));
+        auto& h = f.held.emplace_back();
+        h.tag = read_tag(r);
+        h.bytes = static_cast<std::size_t>(r.varint());
     }
     return f;
 }
@@ -291,8 +297,8 @@ inline std::uint32_t read_done(wire_reader r)
     return flow;
 }
 
-/// Flow and instance of a batch; `read_messages` reads the rest.
-inline shut_frame read_batch_head(wire_reader& r)
+/// Flow and instance of a batch or settle frame; `read_messages` or `read_settle` reads the rest.
+inline shut_frame read_head(wire_reader& r)
 {
     shut_frame f;
     f.flow = read_number(r);

@@ -122,7 +122,7 @@ public:
             f->settled.push_back({d.from.tag, d.result, std::move(d.reason)});
         }
         for (auto* const f : touched)
-            send_settled(*f);
+            send_settled(*f, s->instance);
         if (closed)
             remove(s);
         for (auto* const f : touched)
@@ -279,14 +279,14 @@ private:
         w.messages = options_->window_messages;
         w.bytes = options_->window_bytes;
         if (!added)
-            w.held = s.state->use([&](delivery_queue& queue) { return queue.held_tags(to.number); });
+            w.held = s.state->use([&](delivery_queue& queue) { return queue.held_messages(to.number); });
         write_window(out_, w);
         peers_.send(*f.from, out_);
     }
 
     void on_batch(peer& p, wire_reader& r)
     {
-        auto const head = read_batch_head(r);
+        auto const head = read_head(r);
         auto const found = p.flows.find(head.flow);
         if (found == p.flows.end())
             return; // the sender is connected anew, and this came by the old connection
@@ -370,11 +370,11 @@ private:
         flows_.erase(found);
     }
 
-    void send_settled(flow& f)
+    void send_settled(flow& f, std::uint32_t instance)
     {
         std::span<settled_tag const> left{f.settled};
         while (f.from && !left.empty()) {
-            left = left.subspan(write_settle(out_, f.opened.flow, left, limits_));
+            left = left.subspan(write_settle(out_, {f.opened.flow, instance}, left, limits_));
             peers_.send(*f.from, out_);
         }
         f.settled.clear();

@@ -262,20 +262,24 @@ private:
         d.by = &f;
         d.instance = w.instance;
         d.batched = 0;
-        for (auto const tag : w.held)
-            p.queue.adopt(id, tag);
+        for (auto const& h : w.held)
+            p.queue.adopt(id, h.tag, h.bytes);
         touch(p);
     }
 
     void on_settle(outlet& o, wire_reader& r)
     {
-        auto const found = o.flows.find(read_number(r));
+        auto const head = read_head(r);
+        auto const found = o.flows.find(head.flow);
         if (found == o.flows.end())
             return; // of a publisher that was closed
-        auto& p = *found->second->of;
+        auto const& f = *found->second;
+        auto& p = *f.of;
         touch(p);
-        read_settle(r, limits_, [&p](std::uint64_t tag, verdict result, std::string_view reason) {
-            p.queue.settle(tag, result, std::string{reason}, p.settled);
+        auto const instance = f.instances.find(head.instance);
+        auto const by = instance == f.instances.end() ? dispatch_queue::nowhere : instance->second;
+        read_settle(r, limits_, [&p, by](std::uint64_t tag, verdict result, std::string_view reason) {
+            p.queue.settle(by, tag, result, std::string{reason}, p.settled);
         });
     }
 
