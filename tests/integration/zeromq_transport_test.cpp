@@ -10,6 +10,7 @@
 #include <gtest/gtest.h>
 #include <zmq.h>
 
+#include <atomic>
 #include <csignal>
 #include <functional>
 #include <list>
@@ -18,6 +19,7 @@
 #include <set>
 #include <string>
 #include <sys/wait.h>
+#include <thread>
 #include <unistd.h>
 #include <utility>
 #include <vector>
@@ -109,6 +111,7 @@ public:
     }
 
     void connect(std::string const& endpoint) { EXPECT_EQ(zmq_connect(socket_, endpoint.c_str()), 0); }
+    void disconnect(std::string const& endpoint) { EXPECT_EQ(zmq_disconnect(socket_, endpoint.c_str()), 0); }
     void bind(std::string const& endpoint) { EXPECT_EQ(zmq_bind(socket_, endpoint.c_str()), 0); }
     bool send(std::string const& part, int flags = 0)
     {
@@ -140,11 +143,21 @@ private:
     void* socket_;
 };
 
-std::string open_of(std::uint64_t connection, std::uint32_t flow, std::string topic = "orders")
+// Prepares a socket that holds hardly anything that is not read.
+void read_little(void* socket)
+{
+    int const few = 1;
+    int const small = 4096;
+    zmq_setsockopt(socket, ZMQ_RCVHWM, &few, sizeof few);
+    zmq_setsockopt(socket, ZMQ_RCVBUF, &small, sizeof small);
+}
+
+std::string open_of(
+    std::uint64_t connection, std::uint32_t flow, std::string topic = "orders", std::uint64_t session = 4711)
 {
     open_frame f;
     f.connection = connection;
-    f.session = 4711;
+    f.session = session;
     f.flow = flow;
     f.topic = std::move(topic);
     f.consumer = "stock";
@@ -269,6 +282,8 @@ TEST_F(zeromq, refuses_options_that_cannot_work)
     refuse("'shop'", [](zeromq_options& o) { o.curve->allowed[0].public_key.pop_back(); });
     refuse("'shop'", [](zeromq_options& o) { o.curve->allowed[0].public_key[3] = '"'; });
     refuse("secret key", [](zeromq_options& o) { o.curve->own.secret_key.pop_back(); });
+    refuse("secret key", [](zeromq_options& o) { o.curve->own.secret_key[3] = '"'; });
+    refuse("server_key", [](zeromq_options& o) { o.routes[0].server_key[3] = '"'; });
 }
 
 TEST_F(zeromq, says_what_it_could_not_open)
@@ -396,6 +411,7 @@ protected:
         options.max_peers = max_peers;
         options.max_flows = max_flows;
         options.window_messages = 10;
+        options.linger = 120s;
         options.heartbeat = 60s; // so that a peer that does not read is not cut off while a test is slow
         receiver.emplace(env(), options);
         in = receiver->subscribe("orders", "stock");
@@ -573,10 +589,122 @@ TEST_F(zeromq_under_attack, refuses_flows_beyond_its_limit)
     });
 }
 
+TEST_F(zeromq_under_attack, does_not_take_a_late_frame_of_a_lost_connection_for_a_new_one)
+{
+    run([&]() -> asio::awaitable<void> {
+        raw_peer late{ZMQ_DEALER};
+        co_await greet(late);
+        raw_peer raw{ZMQ_DEALER};
+        co_await greet(raw);
+        raw.send(open_of(2, 1));
+        auto const frame = co_await raw.receive(env(), frame_kind::window);
+        frame_kind kind{};
+        auto const window = read_window(read_kind(frame, kind), {});
+        late.send(open_of(1, 1));
+        co_await open(late, 2); // what came before it has been read
+        raw.send(batch_of(1, window.instance, make_batch(0, 1)));
+        auto const received = co_await collect(in, 1);
+        EXPECT_EQ(received.size(), 1u);
+    });
+}
+
+TEST_F(zeromq_under_attack, waits_at_closing_for_those_who_were_told_before_that_a_subscription_ended)
+{
+    run([&]() -> asio::awaitable<void> {
+        raw_peer raw{ZMQ_DEALER};
+        co_await greet(raw);
+        auto const window = co_await open(raw);
+        in.close();
+        auto const shut = co_await raw.receive(env(), frame_kind::shut);
+        bool closed = false;
+        auto close = [&]() -> asio::awaitable<void> {
+            co_await receiver->close();
+            closed = true;
+        };
+        asio::co_spawn(executor(), close(), asio::detached);
+        co_await env().sleep_for(50ms);
+        EXPECT_FALSE(closed) << "settlements on their way are dropped when the connection ends";
+        std::string heard;
+        write_shut(heard, {1, window.instance});
+        EXPECT_EQ(heard, shut);
+        raw.send(heard);
+        while (!closed)
+            co_await env().sleep_for(1ms);
+    });
+}
+
+TEST_F(zeromq_under_attack, does_not_wait_at_closing_for_a_peer_that_it_ignores)
+{
+    run([&]() -> asio::awaitable<void> {
+        raw_peer raw{ZMQ_DEALER};
+        co_await greet(raw);
+        co_await open(raw);
+        in.close();
+        co_await raw.receive(env(), frame_kind::shut);
+        raw.send("garbage");
+        while (receiver->counters().refused_frames == 0)
+            co_await env().sleep_for(1ms);
+        co_await receiver->close(); // `linger` is longer than a test may take
+    });
+}
+
+TEST_F(zeromq_under_attack, may_be_subscribed_to_from_other_threads_while_a_sender_does_not_read)
+{
+    run([&]() -> asio::awaitable<void> {
+        raw_peer raw{ZMQ_DEALER, read_little};
+        co_await greet(raw);
+        auto const window = co_await open(raw);
+        std::atomic<bool> done = false;
+        std::thread other{[&] {
+            while (!done) {
+                receiver->subscribe("orders", "others");
+                std::this_thread::sleep_for(1ms);
+            }
+        }};
+        for (std::uint64_t n = 0; n < 3000; ++n) {
+            while (!raw.send(batch_of(1, window.instance, make_batch(n, 1))))
+                co_await env().sleep_for(1ms);
+            auto const received = co_await in.receive(1);
+            in.reject(received.front().tag, std::string(1000, 'r'));
+        }
+        co_await env().sleep_for(100ms);
+        done = true;
+        other.join();
+        co_await expect_working(*this, in);
+    });
+}
+
 class zeromq_with_two_peers : public zeromq_under_attack {
 protected:
     zeromq_with_two_peers() : zeromq_under_attack{2} {}
 };
+
+TEST_F(zeromq_with_two_peers, keeps_no_flow_of_a_lost_sender_when_its_messages_are_gone_with_a_subscription)
+{
+    run([&]() -> asio::awaitable<void> {
+        for (std::uint64_t life = 0; life < 25; ++life) { // more than there may be flows
+            {
+                raw_peer raw{ZMQ_DEALER};
+                co_await greet(raw);
+                raw.send(open_of(1, 1, "orders", life));
+                auto const frame = co_await raw.receive(env(), frame_kind::window);
+                frame_kind kind{};
+                auto const window = read_window(read_kind(frame, kind), {});
+                raw.send(batch_of(1, window.instance, make_batch(0, 2)));
+                auto received = co_await collect(in, 2);
+                raw.disconnect(endpoint("a"));
+                received.pop_back();
+                co_await env().sleep_for(5ms);
+                acknowledge(in, received); // finds out that nobody is there
+            }
+            co_await env().sleep_for(5ms);
+            in.close();
+            in = receiver->subscribe("orders", "stock");
+        }
+        EXPECT_EQ(receiver->counters().refused_flows, 0u);
+        co_await expect_working(*this, in);
+    });
+}
 
 TEST_F(zeromq_with_two_peers, listens_to_no_more_and_to_others_when_these_are_gone)
 {
@@ -628,12 +756,7 @@ TEST_F(zeromq_under_attack, survives_bytes_that_are_not_zeromq)
 TEST_F(zeromq_under_attack, forgets_no_message_of_a_sender_that_stops_reading)
 {
     run([&]() -> asio::awaitable<void> {
-        raw_peer raw{ZMQ_DEALER, [](void* socket) {
-                         int const few = 1;
-                         int const small = 4096;
-                         zmq_setsockopt(socket, ZMQ_RCVHWM, &few, sizeof few);
-                         zmq_setsockopt(socket, ZMQ_RCVBUF, &small, sizeof small);
-                     }};
+        raw_peer raw{ZMQ_DEALER, read_little};
         co_await greet(raw);
         auto const window = co_await open(raw);
         // Far more settlements than sockets and queues hold.
@@ -656,7 +779,7 @@ TEST_F(zeromq_under_attack, forgets_no_message_of_a_sender_that_stops_reading)
             if (kind == frame_kind::hello)
                 break; // from here on a sender finds out what is left
             if (kind == frame_kind::settle) {
-                read_number(r);
+                read_head(r);
                 read_settle(r, {}, [&](std::uint64_t tag, verdict, std::string_view) { settled.insert(tag); });
             }
         }
@@ -682,7 +805,7 @@ TEST_F(zeromq, survives_garbage_from_a_receiver)
         std::string frame;
         write_window(frame, window);
         frames.push_back(frame + "\xff");
-        write_settle(frame, 1, std::vector<settled_tag>{{std::uint64_t{1} << 40, verdict::accepted, {}}}, {});
+        write_settle(frame, {1, 1}, std::vector<settled_tag>{{std::uint64_t{1} << 40, verdict::accepted, {}}}, {});
         frames.push_back(frame + "\3\3\3");
         for (auto const& garbage : frames) {
             raw_peer raw{ZMQ_ROUTER};
@@ -800,6 +923,65 @@ TEST_F(zeromq, does_not_send_again_what_the_receiver_still_holds_when_a_connecti
                 settled.insert(s.tag);
         }
         proxy.stop();
+    });
+}
+
+TEST_F(zeromq, leaves_room_for_what_an_instance_holds_when_its_messages_went_to_another_one)
+{
+    run([&]() -> asio::awaitable<void> {
+        auto one = this->receiver("warehouse", "a", {.messages = 50});
+        auto two = this->receiver("warehouse", "b");
+        auto in_one = one->subscribe("orders", "stock");
+        auto in_two = two->subscribe("orders", "stock");
+        one->start();
+        two->start();
+        auto const where = endpoint("a");
+        tcp_proxy proxy{executor(), static_cast<unsigned short>(std::stoi(where.substr(where.rfind(':') + 1)))};
+        zeromq_options options;
+        options.reconnect = 5ms;
+        options.routes.push_back({"orders", "stock", {proxy.endpoint(), endpoint("b")}});
+        zeromq_transport sender{env(), options};
+        auto out = sender.open_publisher("orders", "stock");
+        co_await env().sleep_for(100ms); // both are there
+        out.publish(make_batch(0, 80));
+        auto const first = co_await collect_until_quiet(env(), in_one);
+        auto const second = co_await collect_until_quiet(env(), in_two, 50ms);
+        EXPECT_GT(first.size(), 20u);
+        EXPECT_EQ(first.size() + second.size(), 80u);
+        proxy.cut();
+        auto const again = co_await collect(in_two, first.size());
+        co_await env().sleep_for(200ms); // connected anew
+        auto rest = make_batch(80, 1000);
+        for (auto& e : rest)
+            e.content.key.clear(); // those of the first are where they are held
+        out.publish(std::move(rest));
+        auto consume = [&](subscription_handle& in) -> asio::awaitable<void> {
+            for (;;) {
+                auto const batch = co_await in.receive(20);
+                co_await env().sleep_for(1ms);
+                acknowledge(in, batch);
+            }
+        };
+        auto more = co_await collect_until_quiet(env(), in_one, 100ms);
+        EXPECT_LE(first.size() + more.size(), 50u);
+        EXPECT_EQ(one->counters().refused_frames, 0u) << "it went beyond the window";
+        acknowledge(in_one, first);
+        acknowledge(in_one, more);
+        acknowledge(in_two, second);
+        acknowledge(in_two, again);
+        asio::co_spawn(executor(), consume(in_one), [](std::exception_ptr) {});
+        asio::co_spawn(executor(), consume(in_two), [](std::exception_ptr) {});
+        std::set<std::uint64_t> settled;
+        while (settled.size() < 1080 && one->counters().refused_frames == 0) {
+            auto const some = co_await out.settled();
+            for (auto const& s : some)
+                EXPECT_TRUE(settled.insert(s.tag).second);
+        }
+        EXPECT_EQ(settled.size(), 1080u);
+        proxy.stop();
+        in_one.close();
+        in_two.close();
+        co_await env().sleep_for(10ms); // their consumers end
     });
 }
 

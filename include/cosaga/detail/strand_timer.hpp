@@ -7,6 +7,7 @@
 #include <boost/asio/bind_cancellation_slot.hpp>
 #include <boost/asio/bind_executor.hpp>
 #include <boost/asio/cancellation_signal.hpp>
+#include <boost/asio/dispatch.hpp>
 #include <boost/asio/post.hpp>
 
 #include <functional>
@@ -17,7 +18,7 @@ namespace cosaga::detail {
 
 /// One timer of an object that lives on a strand and is protected otherwise.
 /// @par Thread safety
-/// `arm` on the strand; the destructor anywhere.
+/// any thread.
 class strand_timer {
 public:
     strand_timer(environment& env, asio::any_io_executor strand) : environment_{&env}, strand_{std::move(strand)} {}
@@ -35,15 +36,19 @@ public:
     /// Calls `f` on the strand after `span`; does nothing when the timer is armed already.
     void arm(duration span, std::function<void()> f)
     {
-        if (std::exchange(state_->armed, true))
-            return;
-        environment_->wait_until(environment_->steady_now() + span,
-            asio::bind_executor(strand_, asio::bind_cancellation_slot(state_->signal.slot(),
-                                             [s = state_, call = std::move(f)](boost::system::error_code ec) {
-                                                 s->armed = false;
-                                                 if (!ec)
-                                                     call();
-                                             })));
+        auto const when = environment_->steady_now() + span;
+        asio::dispatch(
+            strand_, [env = environment_, strand = strand_, s = state_, when, call = std::move(f)]() mutable {
+                if (std::exchange(s->armed, true))
+                    return;
+                env->wait_until(
+                    when, asio::bind_executor(strand, asio::bind_cancellation_slot(s->signal.slot(),
+                                                          [s, call = std::move(call)](boost::system::error_code ec) {
+                                                              s->armed = false;
+                                                              if (!ec)
+                                                                  call();
+                                                          })));
+            });
     }
 
 private:

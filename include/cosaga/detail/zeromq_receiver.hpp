@@ -123,11 +123,11 @@ public:
         }
         for (auto* const f : touched)
             send_settled(*f, s->instance);
-        if (closed)
-            remove(s);
         for (auto* const f : touched)
             if (!f->from)
                 forget_if_empty(f->id);
+        if (closed)
+            remove(s);
         peers_.drop_gone();
         check();
     }
@@ -136,7 +136,6 @@ public:
     /// @param heard called, under the lock, when all senders have heard it; maybe at once.
     void say_farewell(std::function<void()> heard)
     {
-        closing_ = true;
         for (auto const& s : std::vector{subscribers_}) {
             s->state->close();
             serve(s);
@@ -241,6 +240,8 @@ private:
             auto& known = found->second.opened;
             if (known.topic != frame.topic || known.consumer != frame.consumer)
                 throw make_error(errc::malformed_data, "frame opens a flow again for something else");
+            if (frame.connection < known.connection)
+                return; // late, by a connection that is gone
             known.connection = frame.connection;
         }
         auto& f = found->second;
@@ -325,8 +326,7 @@ private:
     {
         ++counters_.refused_frames;
         p.ignored = true;
-        while (!p.flows.empty())
-            leave_and_forget(*p.flows.begin()->second);
+        lose(p);
         auto const now = environment_->steady_now();
         if (now < next_report_)
             return;
@@ -388,8 +388,10 @@ private:
             f->lanes.erase(s->instance);
             if (f->from) {
                 write_shut(out_, {f->opened.flow, s->instance});
-                if (peers_.send(*f->from, out_) && closing_)
+                if (peers_.send(*f->from, out_))
                     farewells_.insert({f->from->id, f->opened.flow, s->instance});
+            } else {
+                forget_if_empty(f->id); // it was kept for what is dropped now
             }
         }
         s->flows.clear();
@@ -397,7 +399,7 @@ private:
         std::erase(subscribers_, s);
     }
 
-    // The sender comes back by another connection, and finds its flows by their ids.
+    // Nothing more comes from there. The sender finds its flows by their ids when it connects again.
     void lose(peer& p)
     {
         while (!p.flows.empty())
@@ -420,7 +422,6 @@ private:
     std::uint32_t instances_ = 0;
     std::vector<std::shared_ptr<subscriber>> subscribers_;
     std::map<zeromq_flow_id, flow> flows_;
-    bool closing_ = false;
     std::function<void()> heard_;
     std::set<std::tuple<std::string, std::uint32_t, std::uint32_t>> farewells_; // not heard: peer, flow, instance
     std::vector<tagged_message> batch_; // being read
