@@ -4,7 +4,11 @@
 #include <cosaga/error.hpp>
 #include <cosaga/transport/zeromq_options.hpp>
 
+#include <zmq.h>
+
+#include <array>
 #include <cstddef>
+#include <cstdint>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -44,7 +48,8 @@ inline void check_endpoint(std::string const& endpoint, zeromq_options const& op
 
 inline void check_key(std::string const& key, std::string const& whose)
 {
-    if (key.size() != 40)
+    std::array<std::uint8_t, 32> bytes{};
+    if (key.size() != 40 || !zmq_z85_decode(bytes.data(), key.c_str()))
         throw make_error(errc::bad_configuration, "zeromq_transport: " + whose + " is not 40 characters of Z85");
 }
 

@@ -66,9 +66,10 @@ public:
           receiver_{std::make_unique<detail::zeromq_receiver>(env, *context_, strand_, guard_, options_)}
     {
         if (options_.curve && !options_.listen.empty()) {
+            receiver_->require_keys(detail::zeromq_authenticator::domain);
+            // Last: it waits already, and nothing may fail once something waits.
             authenticator_ =
                 std::make_unique<detail::zeromq_authenticator>(*context_, strand_, guard_, options_.curve->allowed);
-            receiver_->require_keys(detail::zeromq_authenticator::domain);
         }
     }
     zeromq_transport(zeromq_transport const&) = delete;
