@@ -15,13 +15,13 @@
 #include <gtest/gtest.h>
 
 #include <cstddef>
+#include <deque>
 #include <exception>
 #include <filesystem>
-#include <deque>
 #include <functional>
-#include <mutex>
 #include <future>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <stdexcept>
 #include <string>

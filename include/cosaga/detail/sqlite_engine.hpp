@@ -64,6 +64,8 @@ public:
             throw make_error(errc::bad_argument, "sqlite_store needs the path of a file; for no file use memory_store");
         create_private_file(options.path);
         handle_.open(SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX);
+        if (sqlite3_db_readonly(handle_.get(), "main") == 1) // SQLite would say so at the first write
+            throw make_error(errc::store_failed, "cannot write " + options.path + ": it is read-only for this user");
         configure(options);
         migrate_sqlite(handle_);
         tables_.emplace(handle_);
@@ -133,15 +135,19 @@ public:
 
     void commit()
     {
+        bool written = false;
         try {
             if (lost())
                 throw make_error(handle_.lost_because().value_or(errc::store_failed),
                     "the transaction on " + handle_.path() + " was rolled back by an error of one of its works");
             tables_->messages.finish();
             handle_.require_transaction();
+            written = true;
             tables_->commit.execute(handle_);
         } catch (...) {
             rollback();
+            if (written)
+                overwrite_log();
             throw;
         }
         handle_.set_in_group(false);
@@ -229,6 +235,19 @@ private:
         run_sqlite(handle_, "PRAGMA max_page_count = " + std::to_string(pages));
     }
 
+    // A commit whose sync failed is in the log all the same, and a crash would bring it back: so another one is written over it
+    // before anybody is told. If that fails, too, the next group does it.
+    void overwrite_log() noexcept
+    {
+        try {
+            tables_->begin.execute(handle_);
+            tables_->count_failure.execute(handle_);
+            tables_->commit.execute(handle_);
+        } catch (...) {
+            rollback();
+        }
+    }
+
     std::int64_t read_data_version()
     {
         auto row = tables_->data_version.run(handle_);
@@ -275,6 +294,7 @@ private:
         sqlite_query commit{"COMMIT"};
         sqlite_query rollback{"ROLLBACK"};
         sqlite_query data_version{"PRAGMA data_version"};
+        sqlite_query count_failure{"INSERT INTO cosaga_meta VALUES('failed_commits', 1) ON CONFLICT DO UPDATE SET value = value + 1"};
     };
 
     sqlite_handle handle_;
