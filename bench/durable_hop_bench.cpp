@@ -24,9 +24,11 @@ namespace asio = boost::asio;
 
 /// What the coroutines of the sender share; all but the atomics on its thread only.
 struct hop_loop {
+    explicit hop_loop(std::size_t outstanding) : latency{outstanding} {}
+
     bench::progress done{0};
     std::atomic<bool> stopping{false};
-    bench::latencies latency;
+    bench::hop_latencies latency;
     std::uint64_t last_number = 0;
 };
 
@@ -44,7 +46,7 @@ asio::awaitable<void> send_in_turn(Node& node, hop_loop& loop)
         };
         co_await node.transact(work);
         co_await receipt.acknowledged();
-        loop.latency.add(bench::clock::now() - started);
+        loop.latency.acknowledged(started, bench::clock::now());
         loop.done.fetch_add(1, std::memory_order_relaxed);
     }
 }
@@ -55,9 +57,10 @@ void durable_hop(benchmark::State& state)
     auto const outstanding = static_cast<std::size_t>(state.range(0));
     bench::scratch_directory const directory;
     auto const endpoint = bench::free_endpoint();
-    hop_loop loop;
-    bench::service<Codec> receiver{
+    hop_loop loop{outstanding};
+    bench::service<Codec, bench::timed_transport> receiver{
         directory.file("receiver.db"), bench::create_shipments, bench::receiver_options(endpoint, outstanding)};
+    receiver.transport().latency = &loop.latency;
     bench::consume_orders(receiver);
     receiver.start();
     {

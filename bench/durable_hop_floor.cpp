@@ -25,8 +25,8 @@ constexpr std::size_t most_in_transaction = 4096;
 class floor_sender {
 public:
     floor_sender(std::string const& path, void* context, std::string const& endpoint, std::size_t outstanding,
-        bench::progress& done)
-        : side_{path}, socket_{context, ZMQ_DEALER}, ready_(outstanding, bench::clock::now()), done_{&done}
+        bench::progress& done, bench::hop_latencies& latency)
+        : side_{path}, socket_{context, ZMQ_DEALER}, ready_(outstanding, bench::clock::now()), done_{&done}, latency_{&latency}
     {
         check_zmq(zmq_connect(socket_, endpoint.c_str()));
     }
@@ -43,7 +43,6 @@ public:
     }
 
     std::atomic<bool> stopping{false};
-    bench::latencies latency;
 
 private:
     void commit_ready()
@@ -71,7 +70,7 @@ private:
             auto const up_to = decode_acknowledgement(frame_.view());
             auto const now = bench::clock::now();
             for (; acknowledged_ < up_to; ++acknowledged_, ++count) {
-                latency.add(now - sent_.front());
+                latency_->acknowledged(sent_.front(), now);
                 sent_.pop_front();
                 ready_.push_back(now);
             }
@@ -87,12 +86,14 @@ private:
     frame frame_;
     std::int64_t acknowledged_ = 0;
     bench::progress* done_;
+    bench::hop_latencies* latency_;
 };
 
 /// Applies what has arrived in one commit, and acknowledges it.
 class floor_receiver {
 public:
-    floor_receiver(std::string const& path, void* context) : side_{path}, socket_{context, ZMQ_ROUTER}
+    floor_receiver(std::string const& path, void* context, bench::hop_latencies& latency)
+        : side_{path}, socket_{context, ZMQ_ROUTER}, latency_{&latency}
     {
         endpoint = socket_.bind_loopback();
     }
@@ -125,6 +126,7 @@ private:
                 stopping_ = true;
         }
         side_.commit.run();
+        latency_->committed();
     }
 
     receiving_side side_;
@@ -132,6 +134,7 @@ private:
     frame peer_;
     frame next_peer_; // of its own: a receive that finds nothing empties it
     frame frame_;
+    bench::hop_latencies* latency_;
     bool stopping_ = false;
 };
 
@@ -141,15 +144,16 @@ void durable_hop_floor(benchmark::State& state)
     bench::scratch_directory const directory;
     bench::progress done{0};
     context zmq;
-    floor_receiver receiver{directory.file("receiver.db"), zmq};
-    floor_sender sender{directory.file("sender.db"), zmq, receiver.endpoint, outstanding, done};
+    bench::hop_latencies latency{outstanding};
+    floor_receiver receiver{directory.file("receiver.db"), zmq, latency};
+    floor_sender sender{directory.file("sender.db"), zmq, receiver.endpoint, outstanding, done, latency};
     std::thread receiving{[&] { receiver.run(); }};
     std::thread sending{[&] { sender.run(); }};
     bench::measure(state, done);
     sender.stopping = true;
     sending.join();
     receiving.join();
-    sender.latency.report(state);
+    latency.report(state);
 }
 
 BENCHMARK(durable_hop_floor)->Name("durable_hop/floor")->Arg(1)->Arg(64)->Arg(1024)->Arg(8192);

@@ -76,8 +76,7 @@ inline void measure(benchmark::State& state, progress const& done)
     state.counters["items_per_second"] = static_cast<double>(done.load() - before) / elapsed.count();
 }
 
-/// Latencies of single hops, from the call of `transact` (or what stands for it) to the acknowledgement back at the sender:
-/// the first moment at which the sender knows that the effect is committed. Used by one thread.
+/// Latencies of single transactions or hops, from the call of `transact` (or what stands for it). Used by one thread.
 class latencies {
 public:
     void add(clock::duration d) { micros_.push_back(std::chrono::duration<float, std::micro>{d}.count()); }
@@ -92,14 +91,53 @@ public:
         return static_cast<double>(*at);
     }
 
-    void report(benchmark::State& state)
+    void report(benchmark::State& state, std::string const& prefix = {})
     {
-        state.counters["p50_us"] = percentile(0.50);
-        state.counters["p99_us"] = percentile(0.99);
+        state.counters[prefix + "p50_us"] = percentile(0.50);
+        state.counters[prefix + "p99_us"] = percentile(0.99);
     }
 
 private:
     std::vector<float> micros_;
+};
+
+/// What a sender measures of its hops.
+///
+/// `p50_us` is to the acknowledgement back at the sender: the first moment at which it knows that the effect is committed.
+/// With one message outstanding there is also `effect_p50_us`, to the effect committed: to the first moment at which the code of the
+/// receiver that asked for the commit goes on. Both ends are in one process, so one clock tells it, and the acknowledgement,
+/// which is sent later, orders the two.
+class hop_latencies {
+public:
+    /// @param outstanding messages at a time.
+    explicit hop_latencies(std::size_t outstanding) : alone_{outstanding == 1} {}
+
+    /// On the receiver's thread, when a commit has returned.
+    void committed() noexcept
+    {
+        if (alone_)
+            committed_.store(clock::now(), std::memory_order_release);
+    }
+    /// On the sender's thread.
+    void acknowledged(clock::time_point started, clock::time_point now)
+    {
+        to_acknowledgement_.add(now - started);
+        if (alone_)
+            to_effect_.add(committed_.load(std::memory_order_acquire) - started);
+    }
+
+    void report(benchmark::State& state)
+    {
+        to_acknowledgement_.report(state);
+        if (alone_)
+            to_effect_.report(state, "effect_");
+    }
+
+private:
+    bool alone_;
+    std::atomic<clock::time_point> committed_{};
+    latencies to_acknowledgement_;
+    latencies to_effect_;
 };
 
 struct order_line {
