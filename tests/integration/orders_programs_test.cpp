@@ -153,6 +153,31 @@ TEST(orders_programs, lose_nothing_when_the_warehouse_is_stopped_on_its_way)
     expect_agreement(system, all_of(book));
 }
 
+// Until a program handles SIGTERM it is killed by it, whatever it has done by then.
+TEST(orders_programs, lose_nothing_when_they_are_told_to_stop_before_they_listen)
+{
+    orders_system system;
+    order_book const book{11, 300};
+    write_file(system.input, book.lines());
+    child::ending const was_terminated{.code = {}, .signal = SIGTERM};
+    int unheard = 0;
+    for (int n = 0; n < 40; ++n) {
+        auto const warehouse = system.start_warehouse();
+        auto const orders = system.start_orders();
+        std::chrono::microseconds const early{n * 500};
+        static_cast<void>(orders->wait(early));
+        auto const one = orders->end_at_once(SIGTERM);
+        auto const other = warehouse->end_at_once(SIGTERM);
+        unheard += one == was_terminated;
+        unheard += other == was_terminated;
+        EXPECT_TRUE(one == was_terminated || one == exited_with_1 || one == exited_with_0) << system.errors();
+        EXPECT_TRUE(other == was_terminated || other == exited_with_0) << system.errors();
+    }
+    EXPECT_GT(unheard, 0) << "never too early: the test shows nothing";
+    run_to_end(system);
+    expect_agreement(system, all_of(book));
+}
+
 TEST(orders_programs, go_on_after_the_order_service_is_stopped_on_its_way)
 {
     orders_system system;

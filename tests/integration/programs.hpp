@@ -152,15 +152,21 @@ public:
         return ending_;
     }
 
+    /// Sends a signal, also to a program that does not handle it yet, and waits for the end.
+    std::optional<ending> end_at_once(int signal)
+    {
+        if (!ending_)
+            ::kill(pid_, signal);
+        return wait(enough);
+    }
+
     /// Sends a signal and waits for the end. A program that has just been started gets the time to handle the signal.
     std::optional<ending> end(int signal)
     {
         for (int waited = 0; signal != SIGKILL && !handles(signal) && waited < 10'000; ++waited)
             if (wait(1ms))
                 return ending_;
-        if (!ending_)
-            ::kill(pid_, signal);
-        return wait(enough);
+        return end_at_once(signal);
     }
 
 private:
