@@ -104,8 +104,8 @@ def main():
 
     print("| benchmark | per second | p50 us | p99 us | p50 us to effect |\n|---|---|---|---|---|")
     for name, samples in rates.items():
-        columns = (statistics.median(column) for column in zip(*samples))
-        print("| {} | {:,.0f} | {:,.0f} | {:,.0f} | {:,.0f} |".format(name, *columns))
+        medians = [statistics.median(column) for column in zip(*samples)]
+        print(f"| {name} | " + " | ".join(f"{m:,.0f}" if m else "" for m in medians) + " |")
     print("\n| measure | median | lowest to highest | must reach | |\n|---|---|---|---|---|")
     missed = False
     for (title, unit, direction, target), values in seen.items():
