@@ -54,11 +54,12 @@ TEST(strand_timer, may_be_armed_on_any_thread)
     std::thread runs{[&] { io.run(); }};
     {
         strand_timer timer{env, asio::make_strand(io.get_executor())};
-        for (int n = 0; n < 500; ++n) {
-            timer.arm(0us, [&] { ++calls; }); // often while the last one comes to its end
-            while (calls == n)
-                std::this_thread::yield();
+        for (int n = 0; n < 2000; ++n) { // often while the last one comes to its end
+            timer.arm(0us, [&] { ++calls; });
+            std::this_thread::yield();
         }
+        while (calls == 0)
+            std::this_thread::yield();
     }
     work.reset();
     runs.join();
