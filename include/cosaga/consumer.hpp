@@ -47,8 +47,9 @@ public:
 ///
 /// A received batch is deduplicated, applied and acknowledged with one local transaction. The handler is called
 /// as `handler(transaction&, body const&)` or `handler(transaction&, body const&, message const&)`, on the store's
-/// thread; it must not block. What it sends leaves with the commit. If it throws, its changes alone are rolled back,
-/// and the message moves to the inbox queue of the message table, from where it is tried again on the schedule and
+/// thread; it must not block. What it sends leaves with the commit. It may be called more than once for a message, when another
+/// of its batch throws or the commit fails: all that it does must be done through the transaction. If it throws, its
+/// changes alone are rolled back, and the message moves to the inbox queue of the message table, from where it is tried again on the schedule and
 /// parked when that ends. Until then it holds back its own key only.
 ///
 /// With a `Prepare`, `awaitable<P> prepare(body const&)` runs before the transaction, several at a time, and the

@@ -95,7 +95,7 @@ public:
         {
             auto m = outbox_->compose(*this, topic, body, options);
             auto const& queues = outbox_->queues_of(topic);
-            receipt expected{outbox_->receipts_->add(m.id, queues.size(), outbox_->environment_->get_executor())};
+            receipt expected{outbox_->receipts_->add(m.id, queues.size())};
             outbox_->stage(*this, std::move(m), options.delay);
             return expected;
         }
@@ -170,6 +170,7 @@ public:
         }
         for (auto* r : running)
             co_await r->stop();
+        receipts_->stop();
         std::lock_guard const lock{mutex_};
         relays_.clear();
     }

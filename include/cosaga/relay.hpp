@@ -103,28 +103,49 @@ private:
 
     void on_commit(commit_notice notice)
     {
-        if (notice.look)
-            caught_up_ = false;
+        if (notice.look) {
+            caught_up_ = told_all_ = false;
+            next_delayed_ = std::min(next_delayed_, environment_->now()); // whoever it was may have delayed some
+        }
         if (notice.due)
             next_delayed_ = std::min(next_delayed_, *notice.due);
+        auto const now = environment_->steady_now();
         for (auto& row : notice.ready) {
-            newest_ = std::max(newest_, row.seq);
-            if (!caught_up_ || row.seq <= cursor_)
-                continue;
-            if (window_.room() == 0)
-                caught_up_ = false;
-            else
-                take(std::move(row));
+            if (told_all_)
+                keep(std::move(row));
+            else if (caught_up_)
+                take_new(std::move(row), now);
         }
         wake_->notify();
     }
 
-    void take(message_row row)
+    // What a commit tells of while a read is on its way: the read may not have seen it.
+    void keep(message_row row)
+    {
+        told_bytes_ += memory_of(row.content);
+        told_.push_back(std::move(row));
+        if (told_.size() > window_.room() || told_bytes_ > window_.bytes_left()) {
+            told_all_ = false;
+            told_.clear();
+        }
+    }
+
+    void take_new(message_row row, steady_time now)
+    {
+        if (row.seq <= cursor_)
+            return;
+        if (window_.room() == 0)
+            caught_up_ = false;
+        else
+            take(std::move(row), now);
+    }
+
+    void take(message_row row, steady_time now)
     {
         cursor_ = row.seq;
         auto const wait = row.attempts > 0 ? std::max(row.due_at - environment_->now(), duration::zero())
                                            : duration::zero();
-        window_.take(std::move(row), environment_->steady_now(), wait);
+        window_.take(std::move(row), now, wait);
     }
 
     asio::awaitable<void> pump()
@@ -185,13 +206,25 @@ private:
                 }
             }
         };
-        co_await store_->transact(read);
+        told_.clear();
+        told_bytes_ = 0;
+        told_all_ = true;
+        std::exception_ptr failed;
+        try {
+            co_await store_->transact(read);
+        } catch (...) {
+            failed = std::current_exception();
+        }
+        bool const told_all = std::exchange(told_all_, false);
+        if (failed)
+            std::rethrow_exception(failed);
+        auto const now = environment_->steady_now();
         for (auto& row : rows)
-            take(std::move(row));
-        // A commit that came after the read, and told of itself before the read was here, is still to be read.
-        caught_up_ = ended && newest_ <= cursor_;
-        if (ended && !caught_up_ && rows.empty())
-            newest_ = cursor_; // gone again: another process took it
+            take(std::move(row), now);
+        caught_up_ = ended && told_all;
+        for (auto& row : std::exchange(told_, {}))
+            if (caught_up_)
+                take_new(std::move(row), now);
         co_return true;
     }
 
@@ -311,8 +344,10 @@ private:
     typename Store::watch_handle watch_;
 
     std::int64_t cursor_ = 0;  // every ready row up to here was taken
-    std::int64_t newest_ = 0;  // the newest row that a commit told of
     bool caught_up_ = false;   // nothing is ready on disk beyond the cursor
+    std::vector<message_row> told_; // by commits during a read, so that under steady load no second read is needed
+    std::size_t told_bytes_ = 0;
+    bool told_all_ = false; // a read is on its way, and `told_` has all that commits told of since
     time_point next_delayed_{};
     steady_time poll_at_{};
     int running_ = 0;

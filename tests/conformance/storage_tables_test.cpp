@@ -474,6 +474,27 @@ TYPED_TEST(storage_tables, inserting_a_mark_tells_what_was_there)
     });
 }
 
+TYPED_TEST(storage_tables, marks_of_a_large_batch_tell_which_of_them_were_there)
+{
+    std::vector<message_id> ids;
+    for (unsigned i = 0; i < 100; ++i)
+        ids.push_back(id_of(i));
+    std::vector<message_id> const some{ids[3], ids[40], ids[99]};
+    this->transact([&](auto& tx) { tx.insert_marks("scope", some, "first"); });
+    ids.push_back(ids[7]); // twice in one batch
+    this->transact([&](auto& tx) {
+        auto const before = tx.insert_marks("scope", ids, "second");
+        for (std::size_t i = 0; i < ids.size(); ++i) {
+            auto const expected = i == 3 || i == 40 || i == 99 ? std::optional<mark>{"first"}
+                                : i == 100                     ? std::optional<mark>{"second"}
+                                                               : std::nullopt;
+            EXPECT_EQ(before[i], expected) << i;
+        }
+        EXPECT_EQ(tx.find_mark("scope", ids[50]), "second");
+        EXPECT_EQ(tx.find_mark("scope", ids[40]), "first");
+    });
+}
+
 TYPED_TEST(storage_tables, an_id_given_twice_in_a_batch_is_new_once)
 {
     std::vector<message_id> const ids{id_of(1), id_of(1), id_of(2, false), id_of(2, false)};

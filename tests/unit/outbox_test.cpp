@@ -1,6 +1,9 @@
 // Copyright the cosaga authors. Distributed under the Boost Software License, Version 1.0.
 #include "two_services.hpp"
 
+#include <boost/asio/bind_cancellation_slot.hpp>
+#include <boost/asio/cancellation_signal.hpp>
+
 #include <algorithm>
 
 namespace {
@@ -274,6 +277,46 @@ TEST_F(outbox, a_receipt_outlives_the_window_of_the_relay)
     for (auto const& r : receipts)
         run(env, r.acknowledged());
     EXPECT_EQ(times["a"], 20);
+}
+
+TEST_F(outbox, several_coroutines_may_wait_for_a_receipt_and_one_may_stop_waiting)
+{
+    run(env, shop.node->start());
+    auto work = [](auto& tx) { return tx.send_with_receipt("orders", order{"a", 1}); };
+    auto receipt = run(env, shop.node->transact(work));
+    int acknowledged = 0;
+    bool aborted = false;
+    auto const count = [&](std::exception_ptr e) { acknowledged += e ? 0 : 1; };
+    asio::cancellation_signal signal;
+    asio::co_spawn(env.get_executor(), receipt.acknowledged(), count);
+    asio::co_spawn(env.get_executor(), receipt.acknowledged(),
+        asio::bind_cancellation_slot(signal.slot(), [&](std::exception_ptr e) { aborted = e != nullptr; }));
+    asio::co_spawn(env.get_executor(), receipt.acknowledged(), count);
+    receipt = {}; // who waits keeps what is needed
+    env.run_for(1s);
+    signal.emit(asio::cancellation_type::terminal);
+    env.run_for(1s);
+    EXPECT_TRUE(aborted);
+    EXPECT_EQ(acknowledged, 0);
+    ship_everything();
+    run(env, warehouse.node->start());
+    env.run_for(1min);
+    EXPECT_EQ(acknowledged, 2);
+    signal.emit(asio::cancellation_type::terminal); // too late, and harmless
+}
+
+TEST_F(outbox, who_waits_for_a_receipt_is_told_when_the_outbox_stops)
+{
+    run(env, shop.node->start());
+    auto work = [](auto& tx) { return tx.send_with_receipt("orders", order{"a", 1}); };
+    auto const receipt = run(env, shop.node->transact(work));
+    errc seen{};
+    asio::co_spawn(env.get_executor(), receipt.acknowledged(),
+        [&](std::exception_ptr e) { seen = code_of([&] { std::rethrow_exception(e); }); });
+    run(env, shop.node->stop());
+    env.run_for(1s);
+    EXPECT_EQ(seen, errc::transport_closed);
+    EXPECT_EQ(code_of([&] { run(env, receipt.acknowledged()); }), errc::transport_closed);
 }
 
 TEST_F(outbox, a_rejected_message_becomes_a_dead_letter_that_can_be_redriven)

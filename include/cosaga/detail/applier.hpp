@@ -9,9 +9,11 @@
 #include <cosaga/message.hpp>
 #include <cosaga/storage.hpp>
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <exception>
+#include <optional>
 #include <set>
 #include <span>
 #include <string>
@@ -85,29 +87,16 @@ public:
     /// applicable here to the dead letters. May be called again with the same batch when the commit fails.
     consumer_counters apply_batch(store_transaction_type& tx, std::vector<item> const& batch)
     {
-        consumer_counters done;
         refresh(tx);
         std::vector<message_id> ids;
         ids.reserve(batch.size());
         for (auto const& i : batch)
             ids.push_back(i.row.content.id);
-        auto const before = tx.insert_marks(scope_, ids, mark{});
+        auto const seen = tx.insert_marks(scope_, ids, mark{});
         auto const oldest_known = tx.now() - options_.retention;
-        std::set<std::string> held; // keys that this batch itself moved to the inbox queue
-        for (std::size_t n = 0; n < batch.size(); ++n) {
-            auto const& i = batch[n];
-            auto const& m = i.row.content;
-            if (before[n])
-                ++done.duplicates;
-            else if (auto const* const wrong = std::get_if<not_applicable>(&i.body))
-                park(tx, i, 0, wrong->reason, done);
-            else if (m.id.is_time_ordered() && m.id.time() < oldest_known)
-                park(tx, i, 0, "older than the retention of marks: it may have been applied before", done);
-            else if (index_.holds(m.key) || held.contains(m.key))
-                keep(tx, i, 0, {}, {});
-            else
-                apply_first(tx, i, held, done);
-        }
+        auto const done = can_apply_together(batch, oldest_known) && apply_together(tx, batch, seen)
+                            ? counted_together(seen)
+                            : apply_apart(tx, batch, seen, oldest_known);
         // As many old marks go as new ones came: the table does not outgrow its retention, and nobody waits for it.
         tx.purge_marks(scope_, oldest_known, batch.size() + extra_purged);
         return done;
@@ -140,6 +129,66 @@ public:
 private:
     static constexpr std::size_t page = 64;
     static constexpr std::size_t extra_purged = 64;
+
+    using marks_seen = std::vector<std::optional<mark>>;
+
+    static bool is_too_old(message const& m, time_point oldest_known) noexcept
+    {
+        return m.id.is_time_ordered() && m.id.time() < oldest_known;
+    }
+
+    /// True if nothing but a handler that throws can keep a message of the batch from being applied.
+    bool can_apply_together(std::vector<item> const& batch, time_point oldest_known) const
+    {
+        return batch.size() > 1 && std::all_of(batch.begin(), batch.end(), [&](item const& i) {
+            return !std::holds_alternative<not_applicable>(i.body) && !i.unprepared
+                && !is_too_old(i.row.content, oldest_known) && !index_.holds(i.row.content.key);
+        });
+    }
+
+    /// One savepoint for all is much cheaper than one for each. When a handler throws, all of it is undone, and the handlers
+    /// are called again, each in a savepoint of its own.
+    bool apply_together(store_transaction_type& tx, std::vector<item> const& batch, marks_seen const& seen)
+    {
+        auto const failed = try_nested(tx, [&] {
+            auto sending = outbox_->adopt(tx);
+            for (std::size_t n = 0; n < batch.size(); ++n)
+                if (!seen[n])
+                    call(sending, batch[n]);
+        });
+        return !failed;
+    }
+
+    static consumer_counters counted_together(marks_seen const& seen)
+    {
+        consumer_counters done;
+        done.duplicates = static_cast<std::uint64_t>(
+            std::count_if(seen.begin(), seen.end(), [](auto const& m) { return m.has_value(); }));
+        done.applied = seen.size() - done.duplicates;
+        return done;
+    }
+
+    consumer_counters apply_apart(
+        store_transaction_type& tx, std::vector<item> const& batch, marks_seen const& seen, time_point oldest_known)
+    {
+        consumer_counters done;
+        std::set<std::string> held; // keys that this batch itself moved to the inbox queue
+        for (std::size_t n = 0; n < batch.size(); ++n) {
+            auto const& i = batch[n];
+            auto const& m = i.row.content;
+            if (seen[n])
+                ++done.duplicates;
+            else if (auto const* const wrong = std::get_if<not_applicable>(&i.body))
+                park(tx, i, 0, wrong->reason, done);
+            else if (is_too_old(m, oldest_known))
+                park(tx, i, 0, "older than the retention of marks: it may have been applied before", done);
+            else if (index_.holds(m.key) || held.contains(m.key))
+                keep(tx, i, 0, {}, {});
+            else
+                apply_first(tx, i, held, done);
+        }
+        return done;
+    }
 
     void apply_first(store_transaction_type& tx, item const& i, std::set<std::string>& held, consumer_counters& done)
     {
@@ -214,27 +263,38 @@ private:
         tx.append(queue_, state, std::span<message_row>{&row, 1});
     }
 
-    // Runs the handler in a savepoint of its own, if `claim` finds the message to be ours still. What it throws is returned,
-    // but a failure of the store is no failure of the handler.
+    /// Runs the handler in a savepoint of its own, if `claim` finds the message to be ours still.
     template <class Claim>
     std::exception_ptr try_handler(store_transaction_type& tx, item const& i, Claim claim)
     {
+        return try_nested(tx, [&] {
+            if (!claim())
+                return;
+            if (i.unprepared)
+                std::rethrow_exception(i.unprepared);
+            auto sending = outbox_->adopt(tx);
+            call(sending, i);
+        });
+    }
+
+    /// What `f` throws is returned, but a failure of the store is no failure of a handler.
+    template <class F>
+    static std::exception_ptr try_nested(store_transaction_type& tx, F f)
+    {
         std::exception_ptr failed;
         try {
-            tx.nested([&] {
-                if (!claim())
-                    return;
-                if (i.unprepared)
-                    std::rethrow_exception(i.unprepared);
-                auto sending = outbox_->adopt(tx);
-                std::visit([&](auto const& body) { call(sending, body, i); }, i.body);
-            });
+            tx.nested(f);
         } catch (...) {
             failed = std::current_exception();
         }
         if (failed && is_store_failure(failed))
             std::rethrow_exception(failed);
         return failed;
+    }
+
+    void call(typename Outbox::transaction& tx, item const& i)
+    {
+        std::visit([&](auto const& body) { call(tx, body, i); }, i.body);
     }
 
     template <class Some>

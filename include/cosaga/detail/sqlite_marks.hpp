@@ -6,6 +6,7 @@
 #include <cosaga/message_id.hpp>
 #include <cosaga/storage.hpp>
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -32,9 +33,14 @@ public:
         handle_->require_transaction();
         std::vector<std::optional<mark>> before(ids.size());
         auto const number = scope_number(scope, true);
-        for (std::size_t i = 0; i < ids.size(); ++i)
-            if (!insert(*number, ids[i], value, now))
-                before[i] = find(*number, ids[i]);
+        for (std::size_t i = 0; i < ids.size();) {
+            auto const some = ids.subspan(i, std::min(ids.size() - i, ids_at_once));
+            if (!insert_if_all_new(*number, some, value))
+                for (std::size_t n = 0; n < some.size(); ++n)
+                    if (!insert(*number, some[n], value, now))
+                        before[i + n] = find(*number, some[n]);
+            i += some.size();
+        }
         return before;
     }
 
@@ -67,6 +73,23 @@ private:
         return number * 2 + (id.is_time_ordered() ? 0 : 1);
     }
 
+    // With one statement, which is undone when one of them is there: duplicates are rare.
+    bool insert_if_all_new(std::int64_t number, std::span<message_id const> ids, mark const& value)
+    {
+        auto const ordered = [](message_id const& id) { return id.is_time_ordered(); };
+        if (ids.size() < ids_at_once || !std::all_of(ids.begin(), ids.end(), ordered))
+            return false;
+        auto scope = insert_many_.run(*handle_, number * 2, std::string_view{value});
+        int code = SQLITE_OK;
+        for (std::size_t i = 0; i < ids.size() && code == SQLITE_OK; ++i)
+            code = bind_sqlite(scope.get(), static_cast<int>(i) + 3, bytes_as_blob(ids[i].bytes()));
+        if (code == SQLITE_OK)
+            code = sqlite3_step(scope.get());
+        if (code != SQLITE_DONE && (code & 0xff) != SQLITE_CONSTRAINT)
+            handle_->fail(code, "cannot use", errc::store_failed);
+        return code == SQLITE_DONE;
+    }
+
     bool insert(std::int64_t number, message_id const& id, mark const& value, time_point now)
     {
         auto const range = range_of(number, id);
@@ -94,9 +117,20 @@ private:
         return scopes_.emplace(scope, row.integer(0)).first->second;
     }
 
+    static std::string insert_many_sql()
+    {
+        std::string sql = "INSERT INTO cosaga_marks VALUES";
+        for (std::size_t i = 0; i < ids_at_once; ++i)
+            sql += (i ? ",(?1, ?" : "(?1, ?") + std::to_string(i + 3) + ", ?2, NULL)";
+        return sql;
+    }
+
+    static constexpr std::size_t ids_at_once = 16;
+
     sqlite_handle* handle_;
     std::map<std::string, std::int64_t, std::less<>> scopes_;
 
+    sqlite_query insert_many_{insert_many_sql()};
     sqlite_query insert_{"INSERT INTO cosaga_marks VALUES(?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING"};
     sqlite_query select_{"SELECT value FROM cosaga_marks WHERE scope = ?1 AND id = ?2"};
     sqlite_query purge_ordered_{"DELETE FROM cosaga_marks WHERE scope = ?1 AND id IN "

@@ -363,6 +363,7 @@ private:
         commit_notice notice;
         notice.due = q.due;
         notice.look = q.look;
+        notice.ready.reserve(q.staged.size());
         for (auto const i : q.staged) {
             auto& [queue, state, row] = staged_[i];
             if (state == message_state::delayed)
