@@ -11,6 +11,7 @@
 #include <cosaga/impl/consumer.ipp>
 #include <cosaga/impl/environment.ipp>
 #include <cosaga/impl/event.ipp>
+#include <cosaga/impl/json_document.ipp>
 #include <cosaga/impl/memory_store.ipp>
 #include <cosaga/impl/memory_transport.ipp>
 #include <cosaga/impl/node.ipp>
