@@ -14,5 +14,8 @@ file(CONFIGURE OUTPUT ${cosaga_compiled_dir}/asio.cpp CONTENT "#include <boost/a
 
 add_library(cosaga_compiled STATIC EXCLUDE_FROM_ALL ${cosaga_compiled_dir}/cosaga.cpp ${cosaga_compiled_dir}/asio.cpp)
 add_library(cosaga::compiled ALIAS cosaga_compiled)
-target_compile_definitions(cosaga_compiled PUBLIC COSAGA_SEPARATE_COMPILATION BOOST_ASIO_SEPARATE_COMPILATION)
+target_compile_definitions(cosaga_compiled PUBLIC
+    COSAGA_SEPARATE_COMPILATION
+    BOOST_ASIO_SEPARATE_COMPILATION
+    BOOST_ASIO_RECYCLING_ALLOCATOR_CACHE_SIZE=8) # see the README; it must be the same in all of a program
 target_link_libraries(cosaga_compiled PUBLIC cosaga::cosaga)

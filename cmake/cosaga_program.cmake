@@ -5,14 +5,14 @@ add_library(cosaga_warnings INTERFACE)
 target_compile_options(cosaga_warnings INTERFACE
     $<$<CXX_COMPILER_ID:GNU,Clang>:-Wall -Wextra -Wpedantic -Wconversion -Wshadow -Werror>)
 
-# Lets Asio keep 8 coroutine frames a thread instead of 2: without it every third nested call allocates.
-# It must be the same in all of a program, so it is the same in all of these.
-target_compile_definitions(cosaga_compiled PRIVATE BOOST_ASIO_RECYCLING_ALLOCATOR_CACHE_SIZE=8)
-target_link_libraries(cosaga_compiled PRIVATE cosaga_warnings)
+if(PROJECT_IS_TOP_LEVEL)
+    target_link_libraries(cosaga_compiled PRIVATE cosaga_warnings)
+endif()
 
 # Adds the program `name` from the sources that follow; it links `library`, cosaga or compiled.
 function(cosaga_add_program name library)
     add_executable(${name} ${ARGN})
+    # Lets Asio keep 8 coroutine frames a thread instead of 2: without it every third nested call allocates.
     target_compile_definitions(${name} PRIVATE BOOST_ASIO_RECYCLING_ALLOCATOR_CACHE_SIZE=8)
     set_target_properties(${name} PROPERTIES
         CXX_EXTENSIONS OFF

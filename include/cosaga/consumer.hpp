@@ -68,19 +68,10 @@ public:
 
     asio::awaitable<void> prepare(item& m) override
     {
-        if constexpr (prepares) {
-            auto& e = entries_[m.at];
-            auto const* const body = std::get_if<Body>(&e.body);
-            m.unprepared = nullptr;
-            if (!body)
-                co_return;
-            try {
-                e.outcome = co_await functions_->prepare(*body);
-            } catch (...) {
-                m.unprepared = std::current_exception();
-            }
-        }
-        co_return;
+        if constexpr (prepares)
+            return run_preparation(m);
+        else
+            return {}; // never called: no coroutine has to be compiled
     }
 
     static constexpr bool prepares = !std::is_same_v<Prepare, no_preparation>;
@@ -92,6 +83,20 @@ private:
         decoded body;
         typename prepared_by<Prepare, Body>::type outcome{};
     };
+
+    asio::awaitable<void> run_preparation(item& m)
+    {
+        auto& e = entries_[m.at];
+        auto const* const body = std::get_if<Body>(&e.body);
+        m.unprepared = nullptr;
+        if (!body)
+            co_return;
+        try {
+            e.outcome = co_await functions_->prepare(*body);
+        } catch (...) {
+            m.unprepared = std::current_exception();
+        }
+    }
 
     template <class Some>
     void call(typename Outbox::transaction& tx, Some const& body, item const& m, entry& e)

@@ -13,8 +13,8 @@
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
+#include <iterator>
 #include <optional>
-#include <ranges>
 #include <string>
 #include <string_view>
 #include <type_traits>
@@ -25,10 +25,14 @@ namespace cosaga::detail {
 
 // How the user's values are bound and read. Times are microseconds since 1970, message ids are blobs of 16 bytes.
 
+template <class Range>
+using element_of = std::remove_cvref_t<decltype(*std::data(std::declval<Range const&>()))>;
+
 template <class T>
-concept sqlite_bytes = std::ranges::contiguous_range<T> && std::ranges::sized_range<T>
-                    && (std::same_as<std::ranges::range_value_t<T>, std::byte>
-                        || std::same_as<std::ranges::range_value_t<T>, unsigned char>);
+concept sqlite_bytes = requires(T const& v) {
+    std::data(v);
+    std::size(v);
+} && (std::same_as<element_of<T>, std::byte> || std::same_as<element_of<T>, unsigned char>);
 
 template <class T>
 concept sqlite_integer = std::integral<T> && !std::same_as<T, bool> && !std::same_as<T, char> && !std::same_as<T, wchar_t>
@@ -64,7 +68,7 @@ sqlite_argument to_sqlite_argument(T const& v)
         std::string_view const s{v};
         return {.kind = text, .data = s.data(), .size = s.size()};
     } else if constexpr (sqlite_bytes<T>)
-        return {.kind = blob, .data = std::ranges::data(v), .size = std::ranges::size(v)};
+        return {.kind = blob, .data = std::data(v), .size = std::size(v)};
     else
         static_assert(sizeof(T) == 0,
             "an SQL argument is an integer, double, bool, text, bytes, message_id, time_point, nullptr or an optional of these");
@@ -101,11 +105,11 @@ void read_column(sqlite_rows const& rows, int at, T& v)
         v = rows.id(at);
     } else if constexpr (std::same_as<T, std::string>) {
         v = rows.bytes(at, "text");
-    } else if constexpr (sqlite_bytes<T> && std::same_as<T, std::vector<std::ranges::range_value_t<T>>>) {
+    } else if constexpr (sqlite_bytes<T> && std::same_as<T, std::vector<element_of<T>>>) {
         auto const bytes = rows.bytes(at, "bytes");
         v.resize(bytes.size());
         std::transform(bytes.begin(), bytes.end(), v.begin(),
-            [](char c) { return static_cast<std::ranges::range_value_t<T>>(c); });
+            [](char c) { return static_cast<element_of<T>>(c); });
     } else
         static_assert(sizeof(T) == 0,
             "a member of a row is an integer, double, bool, string, vector of bytes, message_id, time_point or an optional of these");

@@ -14,6 +14,7 @@
 #include <cosaga/impl/json_document.ipp>
 #include <cosaga/impl/memory_store.ipp>
 #include <cosaga/impl/memory_transport.ipp>
+#include <cosaga/impl/message_id.ipp>
 #include <cosaga/impl/node.ipp>
 #include <cosaga/impl/outbox.ipp>
 #include <cosaga/impl/requester.ipp>
@@ -46,5 +47,11 @@ COSAGA_INSTANTIATE(memory_store, memory_transport)
 COSAGA_INSTANTIATE(zeromq_transport)
 COSAGA_INSTANTIATE(memory_transport)
 #undef COSAGA_INSTANTIATE
+
+// What most works of an SQLite store return.
+template asio::awaitable<void> group_commit<sqlite_transaction>::start<void>(any_work<sqlite_transaction, void>);
+template asio::awaitable<receipt> group_commit<sqlite_transaction>::start<receipt>(any_work<sqlite_transaction, receipt>);
+template asio::awaitable<message_id> group_commit<sqlite_transaction>::start<message_id>(
+    any_work<sqlite_transaction, message_id>);
 
 } // namespace cosaga::detail

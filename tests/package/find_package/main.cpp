@@ -5,7 +5,8 @@
 
 cosaga::message_id other_unit();
 
-// Refers to both adapters and to the patterns, so that what they need must be there.
+#ifdef COSAGA_SEPARATE_COMPILATION
+// Refers to both adapters and to the patterns: what they need must be in the library.
 static void use()
 {
     boost::asio::io_context io;
@@ -16,6 +17,9 @@ static void use()
     node.consume<int>("topic", "name", [](auto& tx, int n) { tx.execute("INSERT INTO t VALUES (?)", n); });
     node.respond<int>("questions", "name", [](int n) -> boost::asio::awaitable<int> { co_return n; });
 }
+#else
+static void use() {}
+#endif
 
 int main(int count, char**)
 {
