@@ -5,17 +5,17 @@ add_library(cosaga_warnings INTERFACE)
 target_compile_options(cosaga_warnings INTERFACE
     $<$<CXX_COMPILER_ID:GNU,Clang>:-Wall -Wextra -Wpedantic -Wconversion -Wshadow -Werror>)
 
-# Adds the program `name` from the sources that follow.
-function(cosaga_add_program name)
+if(PROJECT_IS_TOP_LEVEL)
+    target_link_libraries(cosaga_compiled PRIVATE cosaga_warnings)
+endif()
+
+# Adds the program `name` from the sources that follow; it links `library`, cosaga or compiled.
+function(cosaga_add_program name library)
     add_executable(${name} ${ARGN})
+    # Lets Asio keep 8 coroutine frames a thread instead of 2: without it every third nested call allocates.
+    target_compile_definitions(${name} PRIVATE BOOST_ASIO_RECYCLING_ALLOCATOR_CACHE_SIZE=8)
     set_target_properties(${name} PROPERTIES
         CXX_EXTENSIONS OFF
         RUNTIME_OUTPUT_DIRECTORY ${CMAKE_CURRENT_BINARY_DIR})
-    target_link_libraries(${name} PRIVATE cosaga::cosaga cosaga_warnings)
-endfunction()
-
-# Lets Asio keep 8 coroutine frames a thread instead of 2: without it every third nested call allocates.
-# It must be the same in all of a program.
-function(cosaga_recycle_frames name)
-    target_compile_definitions(${name} PRIVATE BOOST_ASIO_RECYCLING_ALLOCATOR_CACHE_SIZE=8)
+    target_link_libraries(${name} PRIVATE cosaga::${library} cosaga_warnings)
 endfunction()

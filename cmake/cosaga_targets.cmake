@@ -43,8 +43,11 @@ function(cosaga_add_component name)
     add_library(cosaga::${name} ALIAS ${target})
     set_target_properties(${target} PROPERTIES
         EXPORT_NAME ${name}
-        VERIFY_INTERFACE_HEADER_SETS ${PROJECT_IS_TOP_LEVEL})
-    target_sources(${target} INTERFACE FILE_SET HEADERS BASE_DIRS ${cosaga_include_dir})
+        VERIFY_INTERFACE_HEADER_SETS ${PROJECT_IS_TOP_LEVEL}
+        INTERFACE_HEADER_SETS_TO_VERIFY HEADERS)
+    target_sources(${target} INTERFACE
+        FILE_SET HEADERS BASE_DIRS ${cosaga_include_dir}
+        FILE_SET implementation TYPE HEADERS BASE_DIRS ${cosaga_include_dir})
     target_link_libraries(${target} INTERFACE ${ARGN})
 endfunction()
 
@@ -57,7 +60,8 @@ cosaga_add_component(zeromq cosaga_core cppzmq)
 cosaga_add_component(cosaga cosaga_core cosaga_json cosaga_sqlite cosaga_zeromq)
 
 # A header belongs to the target of its only driver; one that needs several belongs to cosaga::cosaga.
-file(GLOB_RECURSE headers CONFIGURE_DEPENDS RELATIVE ${cosaga_include_dir} ${cosaga_include_dir}/*.hpp)
+file(GLOB_RECURSE headers CONFIGURE_DEPENDS RELATIVE ${cosaga_include_dir}
+    ${cosaga_include_dir}/*.hpp ${cosaga_include_dir}/*.ipp)
 foreach(header IN LISTS headers)
     cosaga_drivers_of(${header} drivers)
     list(LENGTH drivers count)
@@ -68,5 +72,10 @@ foreach(header IN LISTS headers)
     else()
         set(owner cosaga)
     endif()
-    target_sources(cosaga_${owner} INTERFACE FILE_SET HEADERS FILES ${cosaga_include_dir}/${header})
+    # What is in impl/ is included by headers, which are compiled alone by a test.
+    set(set HEADERS)
+    if(header MATCHES "^cosaga/impl/")
+        set(set implementation)
+    endif()
+    target_sources(cosaga_${owner} INTERFACE FILE_SET ${set} FILES ${cosaga_include_dir}/${header})
 endforeach()

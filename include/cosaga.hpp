@@ -9,3 +9,13 @@
 #include <cosaga/node.hpp>
 #include <cosaga/storage/sqlite.hpp>
 #include <cosaga/transport/zeromq.hpp>
+
+#ifdef COSAGA_SEPARATE_COMPILATION
+namespace cosaga::detail {
+extern template asio::awaitable<void> group_commit<sqlite_transaction>::start<void>(any_work<sqlite_transaction, void>);
+extern template asio::awaitable<receipt> group_commit<sqlite_transaction>::start<receipt>(
+    any_work<sqlite_transaction, receipt>);
+extern template asio::awaitable<message_id> group_commit<sqlite_transaction>::start<message_id>(
+    any_work<sqlite_transaction, message_id>);
+} // namespace cosaga::detail
+#endif

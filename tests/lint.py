@@ -8,6 +8,7 @@ C3      no lambda that captures by value inside a full expression with co_await 
 layer   a header includes only headers of its own layer or a lower one; see LAYERS
 driver  a driver is included by its adapter only; no header that includes a whole Boost library
 direct  clocks, timers, threads and random sources are reached through environment.hpp only
+impl    a header includes its impl/*.ipp unless COSAGA_SEPARATE_COMPILATION is defined; impl/src.hpp includes all of them
 text    copyright line, #pragma once, no tabs, no spaces at the end of a line
 readme  the README opens with examples/hello.cpp as it is compiled, which has at most 40 lines
 
@@ -25,15 +26,17 @@ LONG_HEADER = 450
 COPYRIGHT = "Copyright the cosaga authors. Distributed under the Boost Software License, Version 1.0."
 
 # Layer of each header of include/cosaga, without .hpp; a folder stands for all in it.
-# Any other is a pattern, and a header in detail/ is as high as the highest of what it includes.
+# Any other is a pattern, and what is in detail/ or impl/ is as high as the highest of what it includes.
 GROUND, MESSAGE, PORT, PATTERN, OPERATION, ALL = range(6)
 LAYERS = {
     "error": GROUND, "schedule": GROUND, "environment": GROUND,
     "message": MESSAGE, "message_id": MESSAGE, "codec": MESSAGE,
     "storage": PORT, "transport": PORT,
     "node": OPERATION, "metrics": OPERATION, "testing": OPERATION,
-    "cosaga": ALL,
+    "cosaga": ALL, "src": ALL,
 }
+
+SOURCE = "cosaga/impl/src.hpp"
 
 # A header of the library that includes one of these must have the word in its path.
 DRIVERS = {"sqlite3.h": "sqlite", "zmq.hpp": "zeromq", "zmq.h": "zeromq", "boost/json": "json"}
@@ -297,7 +300,7 @@ def includes_of(text):
 def group_of(header):
     """`storage`, `transport`, or nothing, for the path of a header below include/."""
     parts = pathlib.PurePosixPath(header).with_suffix("").parts[1:]
-    words = [p for p in parts if p != "detail"]
+    words = [p for p in parts if p not in ("detail", "impl")]
     for group in ("storage", "transport"):
         if words and words[0].startswith(group):
             return group
@@ -313,7 +316,9 @@ class Headers:
     def layer(self, header, seen=()):
         path = pathlib.PurePosixPath(header).with_suffix("")
         parts = path.parts if path.parts[0] != "cosaga" or len(path.parts) == 1 else path.parts[1:]
-        if parts[0] != "detail":
+        if header == SOURCE:
+            return LAYERS["src"]
+        if parts[0] not in ("detail", "impl"):
             return LAYERS.get(parts[0], PATTERN)
         if header in seen or header not in self.sources:
             return GROUND
@@ -332,6 +337,7 @@ class Headers:
 
     def check(self, header):
         own = self.layer(header)
+        yield from self._impl(header)
         for line, included in includes_of(self.sources[header]):
             for driver, word in DRIVERS.items():
                 if included == driver or included.startswith((driver + "/", driver + ".")):
@@ -347,6 +353,17 @@ class Headers:
                 yield Finding(line, "layer", f"<{included}> is of a higher layer; if it is not, add it to LAYERS in tests/lint.py")
             elif self._foreign_adapter(header, own, included):
                 yield Finding(line, "layer", self._foreign_adapter(header, own, included))
+
+    def _impl(self, header):
+        if header == SOURCE:
+            reached = self.reached(SOURCE)
+            for missing in sorted(s for s in self.sources if s.endswith(".ipp") and s not in reached):
+                yield Finding(1, "impl", f"<{missing}> is not included, so nobody compiles it when compilation is separate")
+        elif header.endswith(".hpp"):
+            lines = self.sources[header].splitlines()
+            for line, included in includes_of(self.sources[header]):
+                if included.endswith(".ipp") and lines[line - 2] != "#ifndef COSAGA_SEPARATE_COMPILATION":
+                    yield Finding(line, "impl", f"<{included}> must stand alone below #ifndef COSAGA_SEPARATE_COMPILATION")
 
     def _foreign_adapter(self, header, own, included):
         for other in self.reached(included):
@@ -371,7 +388,7 @@ def text_rules(name, text):
     lines = text.split("\n")
     if not name.endswith((".json", ".jsonl", ".md", "LICENSE")) and not any(COPYRIGHT in l for l in lines[:2]):
         yield Finding(1, "text", f"the copyright line is missing: {COPYRIGHT}")
-    if name.endswith(".hpp") and "#pragma once" not in lines[:3]:
+    if name.endswith((".hpp", ".ipp")) and "#pragma once" not in lines[:3]:
         yield Finding(1, "text", "`#pragma once` is missing below the copyright line")
     for number, line in enumerate(lines, 1):
         if "\t" in line:
@@ -398,12 +415,12 @@ def findings(sources):
     headers = Headers({n[len(below):]: t for n, t in sources.items() if n.startswith(below)})
     for name, text in sorted(sources.items()):
         found = list(text_rules(name, text))
-        if name.endswith((".hpp", ".cpp")):
+        if name.endswith((".hpp", ".ipp", ".cpp")):
             tokens = Tokens(text)
             found += [*conditions(tokens), *ternaries(tokens), *awaited_expressions(tokens)]
         if name.startswith(below):
             found += headers.check(name[len(below):])
-            if name != "include/cosaga/environment.hpp":
+            if name != "include/cosaga/impl/environment.ipp":
                 found += direct_use(text)
         lines = text.splitlines()
         for finding in sorted(found, key=lambda f: f.line):
@@ -412,7 +429,7 @@ def findings(sources):
 
 
 def read_project(root):
-    kinds = {".hpp", ".cpp", ".txt", ".cmake", ".in", ".py", ".sh", ".json", ".jsonl", ".supp"}
+    kinds = {".hpp", ".ipp", ".cpp", ".txt", ".cmake", ".in", ".py", ".sh", ".json", ".jsonl", ".supp"}
     paths = [p for d in ("include", "tests", "bench", "examples", "cmake") for p in (root / d).rglob("*")]
     paths += [root / "CMakeLists.txt", root / "CMakePresets.json", root / ".ci" / "run"]
     sources = {}
@@ -486,7 +503,11 @@ HEADERS = [
     ("direct", "cosaga/outbox.hpp", "std::random_device d;"),
     ("direct", "cosaga/outbox.hpp", "std::this_thread::sleep_for(1s);"),
     (None, "cosaga/outbox.hpp", "std::thread::id id; // std::thread, steady_clock::now()"),
-    (None, "cosaga/environment.hpp", "auto t = std::chrono::steady_clock::now();"),
+    (None, "cosaga/impl/environment.ipp", "auto t = std::chrono::steady_clock::now();"),
+    ("impl", "cosaga/environment.hpp", "#include <cosaga/impl/environment.ipp>"),
+    ("impl", "cosaga/impl/src.hpp", "#include <cosaga/environment.hpp>"),
+    (None, "cosaga/environment.hpp", "#ifndef COSAGA_SEPARATE_COMPILATION\n#include <cosaga/impl/environment.ipp>\n#endif"),
+    ("layer", "cosaga/error.hpp", "#ifndef COSAGA_SEPARATE_COMPILATION\n#include <cosaga/impl/outbox.ipp>\n#endif"),
     ("text", "cosaga/outbox.hpp", "int a;\t"),
     ("text", "cosaga/outbox.hpp", "int a; "),
 ]
@@ -509,6 +530,8 @@ def self_test():
     others = {
         "cosaga/environment.hpp": "", "cosaga/storage.hpp": "", "cosaga/transport.hpp": "", "cosaga/storage/memory.hpp": "",
         "cosaga/outbox.hpp": "", "cosaga/node.hpp": "", "cosaga/detail/uses_storage.hpp": "#include <cosaga/storage.hpp>\n",
+        "cosaga/impl/environment.ipp": "#include <cosaga/environment.hpp>\n",
+        "cosaga/impl/outbox.ipp": "#include <cosaga/outbox.hpp>\n",
     }
     for rule, path, body in HEADERS:
         texts = {**others, path: body + "\n"}

@@ -3,6 +3,9 @@
 
 #include <cosaga/environment.hpp>
 #include <cosaga/schedule.hpp>
+#include <cosaga/storage.hpp>
+
+#include <boost/asio/awaitable.hpp>
 
 #include <cstddef>
 #include <cstdint>
@@ -28,6 +31,16 @@ struct consumer_counters {
     std::uint64_t duplicates = 0;  ///< dropped: taken before
     std::uint64_t retried = 0;     ///< failed attempts that will be repeated
     std::uint64_t dead = 0;        ///< messages parked as dead letters
+};
+
+/// A consumer as its owner sees it, whatever it handles.
+class running_consumer {
+public:
+    virtual ~running_consumer() = default;
+    virtual queue_name const& queue() const noexcept = 0;
+    virtual consumer_counters counters() const noexcept = 0;
+    virtual void start() = 0;
+    virtual asio::awaitable<void> stop() = 0;
 };
 
 } // namespace cosaga

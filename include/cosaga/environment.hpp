@@ -5,21 +5,14 @@
 
 #include <boost/asio/any_completion_handler.hpp>
 #include <boost/asio/any_io_executor.hpp>
-#include <boost/asio/async_result.hpp>
 #include <boost/asio/awaitable.hpp>
-#include <boost/asio/steady_timer.hpp>
-#include <boost/asio/thread_pool.hpp>
-#include <boost/asio/use_awaitable.hpp>
+#include <boost/system/error_code.hpp>
 
 #include <chrono>
 #include <cstdint>
-#include <cstdio>
 #include <functional>
 #include <memory>
-#include <mutex>
-#include <random>
 #include <string>
-#include <utility>
 
 namespace cosaga {
 
@@ -72,118 +65,43 @@ public:
     /// Suspends until `when`.
     /// @par Cancellation
     /// throws `operation_aborted` at once.
-    asio::awaitable<void> sleep_until(steady_time when)
-    {
-        return asio::async_initiate<asio::use_awaitable_t<> const, void(boost::system::error_code)>(
-            initiate_wait{this}, asio::use_awaitable, when);
-    }
+    asio::awaitable<void> sleep_until(steady_time when);
 
     /// Suspends for `span`. @copydetails sleep_until
-    asio::awaitable<void> sleep_for(duration span) { return sleep_until(steady_now() + span); }
+    asio::awaitable<void> sleep_for(duration span);
 
 private:
-    struct initiate_wait {
-        environment* self;
-
-        template <class Handler>
-        void operator()(Handler&& handler, steady_time when) const
-        {
-            self->wait_until(when, timer_handler{std::forward<Handler>(handler)});
-        }
-    };
+    struct initiate_wait;
 };
 
 /// The real clock, real threads, and timers on an `io_context` (or any executor of one).
 class system_environment final : public environment {
 public:
     /// @param executor of an `asio::io_context`; a strand is not needed.
-    explicit system_environment(asio::any_io_executor executor) : executor_{std::move(executor)}
-    {
-        std::random_device entropy;
-        std::seed_seq seed{entropy(), entropy(), entropy(), entropy()};
-        engine_.seed(seed);
-    }
+    explicit system_environment(asio::any_io_executor executor);
+    ~system_environment() override;
 
     /// Where reports go instead of standard error; `f` may be called from any thread, one call at a time.
-    void set_reporter(std::function<void(std::string const&)> f)
-    {
-        std::lock_guard const lock{mutex_};
-        reporter_ = std::move(f);
-    }
+    void set_reporter(std::function<void(std::string const&)> f);
 
-    void report(std::string const& what) override
-    {
-        std::lock_guard const lock{mutex_};
-        if (reporter_)
-            reporter_(what);
-        else
-            std::fprintf(stderr, "cosaga: %s\n", what.c_str());
-    }
-
-    time_point now() const override
-    {
-        return std::chrono::floor<duration>(std::chrono::system_clock::now());
-    }
-
-    steady_time steady_now() const override
-    {
-        return std::chrono::floor<duration>(std::chrono::steady_clock::now());
-    }
-
-    std::uint64_t random() override
-    {
-        std::lock_guard const lock{mutex_};
-        return engine_();
-    }
-
-    asio::any_io_executor get_executor() override { return executor_; }
-
-    std::unique_ptr<worker> start_worker() override { return std::make_unique<thread_worker>(); }
-
-    void wait_until(steady_time when, timer_handler handler) override
-    {
-        // The timer lives in its own completion handler, which the wait keeps alive.
-        auto timer = std::make_unique<asio::steady_timer>(executor_, when);
-        auto& wait_on = *timer;
-        wait_on.async_wait(waiting{std::move(timer), std::move(handler)});
-    }
+    void report(std::string const& what) override;
+    time_point now() const override;
+    steady_time steady_now() const override;
+    std::uint64_t random() override;
+    asio::any_io_executor get_executor() override;
+    std::unique_ptr<worker> start_worker() override;
+    void wait_until(steady_time when, timer_handler handler) override;
 
 private:
-    struct waiting {
-        using executor_type = asio::associated_executor_t<timer_handler, asio::any_io_executor>;
-        using cancellation_slot_type = asio::associated_cancellation_slot_t<timer_handler>;
+    class thread_worker;
+    struct waiting;
+    struct state;
 
-        std::unique_ptr<asio::steady_timer> timer;
-        timer_handler handler;
-
-        executor_type get_executor() const noexcept
-        {
-            return asio::get_associated_executor(handler, timer ? timer->get_executor() : asio::any_io_executor{});
-        }
-        cancellation_slot_type get_cancellation_slot() const noexcept
-        {
-            return asio::get_associated_cancellation_slot(handler);
-        }
-        void operator()(boost::system::error_code ec)
-        {
-            timer.reset();
-            std::move(handler)(ec);
-        }
-    };
-
-    class thread_worker final : public worker {
-    public:
-        ~thread_worker() override { pool_.join(); }
-        asio::any_io_executor get_executor() override { return pool_.get_executor(); }
-
-    private:
-        asio::thread_pool pool_{1};
-    };
-
-    asio::any_io_executor executor_;
-    std::mutex mutex_;
-    std::mt19937_64 engine_;
-    std::function<void(std::string const&)> reporter_;
+    std::unique_ptr<state> state_;
 };
 
 } // namespace cosaga
+
+#ifndef COSAGA_SEPARATE_COMPILATION
+#include <cosaga/impl/environment.ipp>
+#endif

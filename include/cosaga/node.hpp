@@ -3,6 +3,7 @@
 
 #include <cosaga/codec/json.hpp>
 #include <cosaga/consumer.hpp>
+#include <cosaga/detail/node_core.hpp>
 #include <cosaga/environment.hpp>
 #include <cosaga/outbox.hpp>
 #include <cosaga/requester.hpp>
@@ -11,10 +12,7 @@
 #include <cosaga/transport.hpp>
 
 #include <boost/asio/awaitable.hpp>
-#include <boost/asio/signal_set.hpp>
-#include <boost/asio/use_awaitable.hpp>
 
-#include <csignal>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -54,13 +52,16 @@ public:
         : store_{&s},
           transport_{&t},
           options_{std::move(options)},
-          outbox_{s, t, {.service = options_.service, .relay = options_.relay}}
+          outbox_{s, t, {.service = options_.service, .relay = options_.relay}},
+          core_{detail::make_node_core(s, t, outbox_.core())}
     {
         if (options_.reply_topic.empty())
             return;
         auto const& name = options_.reply_consumer.empty() ? options_.service : options_.reply_consumer;
-        requester_ = std::make_unique<requester<Transport, Codec>>(
+        auto made = std::make_unique<requester<Transport, Codec>>(
             t, requester_options{options_.service, options_.reply_topic, name});
+        requester_ = made.get();
+        core_->requester = std::move(made);
     }
     node(node const&) = delete;
     node& operator=(node const&) = delete;
@@ -86,7 +87,7 @@ public:
     template <class Request, class Handler>
     void respond(std::string topic, std::string name, Handler handler)
     {
-        responders_.push_back(std::make_unique<responder<Transport, Codec, Request, Handler>>(*transport_,
+        core_->responders.push_back(std::make_unique<responder<Transport, Codec, Request, Handler>>(*transport_,
             std::move(topic), std::move(name), std::move(handler), responder_options{options_.service}));
     }
 
@@ -108,45 +109,18 @@ public:
     }
 
     /// Lets messages in and out, those that earlier runs left included.
-    asio::awaitable<void> start()
-    {
-        for (auto& c : consumers_)
-            c->start();
-        for (auto& r : responders_)
-            r->start();
-        if (requester_)
-            requester_->start();
-        transport_->start();
-        co_await outbox_.start();
-    }
+    asio::awaitable<void> start() { return core_->start(); }
 
     /// Stops in order: nothing new is received, what is running finishes, acknowledgements leave, the transport and the
     /// store are closed. What is not sent yet stays in the store.
-    asio::awaitable<void> stop()
-    {
-        for (auto& c : consumers_)
-            co_await c->stop();
-        for (auto& r : responders_)
-            co_await r->stop();
-        if (requester_)
-            co_await requester_->stop();
-        co_await outbox_.stop();
-        co_await transport_->close();
-        co_await store_->close();
-    }
+    asio::awaitable<void> stop() { return core_->stop(); }
 
     /// Starts, waits for SIGINT or SIGTERM, and stops.
-    asio::awaitable<void> run()
-    {
-        asio::signal_set signals{store_->get_environment().get_executor(), SIGINT, SIGTERM};
-        co_await start();
-        co_await signals.async_wait(asio::use_awaitable);
-        co_await stop();
-    }
+    asio::awaitable<void> run() { return core_->run(); }
 
     outbox_type& get_outbox() noexcept { return outbox_; }
     Store& get_store() noexcept { return *store_; }
-    std::vector<std::unique_ptr<running_consumer>> const& consumers() const noexcept { return consumers_; }
+    std::vector<std::unique_ptr<running_consumer>> const& consumers() const noexcept { return core_->consumers; }
 
 private:
     template <class... Bodies, class Prepare, class Handler>
@@ -154,7 +128,7 @@ private:
         consumer_options const& options)
     {
         using made = consumer<outbox_type, Handler, Prepare, Bodies...>;
-        consumers_.push_back(std::make_unique<made>(
+        core_->consumers.push_back(std::make_unique<made>(
             outbox_, std::move(topic), std::move(name), std::move(prepare), std::move(handler), options));
     }
 
@@ -162,9 +136,12 @@ private:
     Transport* transport_;
     node_options options_;
     outbox_type outbox_;
-    std::unique_ptr<requester<Transport, Codec>> requester_;
-    std::vector<std::unique_ptr<running_consumer>> consumers_;
-    std::vector<std::unique_ptr<running_responder>> responders_;
+    std::unique_ptr<detail::node_core> core_;
+    requester<Transport, Codec>* requester_ = nullptr; // owned by the core
 };
 
 } // namespace cosaga
+
+#ifndef COSAGA_SEPARATE_COMPILATION
+#include <cosaga/impl/node.ipp>
+#endif

@@ -3,9 +3,10 @@
 
 #include <cosaga/detail/alarm.hpp>
 #include <cosaga/detail/event.hpp>
+#include <cosaga/detail/receipt_registry.hpp>
 #include <cosaga/detail/relay_window.hpp>
 #include <cosaga/environment.hpp>
-#include <cosaga/receipt.hpp>
+#include <cosaga/relay_options.hpp>
 #include <cosaga/schedule.hpp>
 #include <cosaga/storage.hpp>
 #include <cosaga/transport.hpp>
@@ -28,20 +29,6 @@
 #include <vector>
 
 namespace cosaga {
-
-struct relay_options {
-    std::size_t window_messages = 8192;               ///< of one destination in memory, >= 1
-    std::size_t window_bytes = std::size_t{16} << 20; ///< the same in bytes; one message may exceed it
-    schedule retries{};                               ///< for messages that fail; then a dead letter
-    duration poll_interval = std::chrono::seconds{5}; ///< safety net for rows that no commit here told of
-};
-
-/// What a relay did since it started.
-struct relay_counters {
-    std::uint64_t sent = 0;     ///< messages acknowledged by the destination
-    std::uint64_t retried = 0;  ///< failed attempts that will be repeated
-    std::uint64_t dead = 0;     ///< messages parked as dead letters
-};
 
 /// Sends the ready messages of one outbox queue to its destination until they are acknowledged.
 ///

@@ -2,41 +2,21 @@
 #pragma once
 
 #include <cosaga/codec.hpp>
-#include <cosaga/detail/alarm.hpp>
-#include <cosaga/detail/direct_sender.hpp>
-#include <cosaga/detail/event.hpp>
-#include <cosaga/detail/intake.hpp>
+#include <cosaga/detail/requester_core.hpp>
 #include <cosaga/environment.hpp>
+#include <cosaga/error.hpp>
 #include <cosaga/message.hpp>
-#include <cosaga/message_id.hpp>
+#include <cosaga/requester_options.hpp>
 #include <cosaga/transport.hpp>
 
 #include <boost/asio/awaitable.hpp>
-#include <boost/asio/co_spawn.hpp>
-#include <boost/asio/strand.hpp>
-#include <boost/asio/use_awaitable.hpp>
 
-#include <algorithm>
-#include <cstddef>
-#include <cstdint>
-#include <exception>
-#include <map>
 #include <memory>
-#include <mutex>
-#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
-#include <vector>
 
 namespace cosaga {
-
-struct requester_options {
-    std::string service;               ///< who asks: the `source` of requests
-    std::string reply_topic;           ///< where answers arrive; responders need a route for it
-    std::string reply_consumer;        ///< under which name; one for each process that asks
-    std::size_t outstanding = 1024;    ///< most requests that wait at the same time
-};
 
 /// Asks another service and waits for its answer, over any transport.
 ///
@@ -45,33 +25,16 @@ struct requester_options {
 /// @par Thread safety
 /// `request` from any number of coroutines on any threads; `start` and `stop` once each.
 template <transport Transport, class Codec>
-class requester {
+class requester final : public running_requester {
 public:
-    requester(Transport& t, requester_options options)
-        : transport_{&t},
-          environment_{&t.get_environment()},
-          options_{std::move(options)},
-          ids_{*environment_},
-          strand_{asio::make_strand(environment_->get_executor())},
-          tick_{std::make_shared<detail::event>(strand_)},
-          ended_{strand_},
-          alarm_{*environment_, strand_, tick_},
-          sender_{t, strand_, options_.outstanding, [this](message const& m, std::string const& why) { refused(m, why); }},
-          replies_{t.subscribe(options_.reply_topic, options_.reply_consumer)}
-    {
-    }
+    requester(Transport& t, requester_options options) : core_{detail::make_requester_core(t, std::move(options))} {}
     requester(requester const&) = delete;
     requester& operator=(requester const&) = delete;
 
-    void start()
-    {
-        running_ = 2;
-        asio::co_spawn(strand_, receive(), [this](std::exception_ptr e) { end_one(e); });
-        asio::co_spawn(strand_, expire(), [this](std::exception_ptr e) { end_one(e); });
-    }
+    void start() override { core_->start(); }
 
     /// Ends waiting: open requests throw `errc::transport_closed`.
-    asio::awaitable<void> stop() { return asio::co_spawn(strand_, do_stop(), asio::use_awaitable); }
+    asio::awaitable<void> stop() override { return core_->stop(); }
 
     /// Sends `body` to the one consumer of `topic` and waits for its answer.
     /// @param timeout > 0; counted from the call.
@@ -86,95 +49,18 @@ public:
     template <class Reply, class Request>
     asio::awaitable<Reply> request(std::string_view topic, Request const& body, duration timeout)
     {
-        return await_reply<Reply>(ask(topic, message_type_of<Request>(), Codec::encode(body), timeout));
+        message m;
+        m.type = message_type_of<Request>();
+        m.content_type = Codec::content_type;
+        m.payload = Codec::encode(body);
+        return await_reply<Reply>(core_->ask(topic, std::move(m), timeout));
     }
 
 private:
-    struct pending {
-        explicit pending(asio::any_io_executor executor) : answered{std::move(executor)} {}
-        message_id id;
-        steady_time deadline{};
-        detail::event answered;
-        std::optional<message> reply;
-        std::optional<errc> failed;
-        std::string why;
-    };
-
-    void forget(message_id const& id)
-    {
-        std::lock_guard const lock{mutex_};
-        pending_.erase(id);
-    }
-
-    void refused(message const& request, std::string const& why)
-    {
-        std::lock_guard const lock{mutex_};
-        auto const found = pending_.find(request.id);
-        if (found == pending_.end() || found->second->reply || found->second->failed)
-            return;
-        found->second->failed = errc::request_refused;
-        found->second->why = why;
-        found->second->answered.notify();
-    }
-
-    std::shared_ptr<pending> ask(std::string_view topic, std::string_view type, std::string payload, duration timeout)
-    {
-        auto const consumers = transport_->consumers_of(topic);
-        if (consumers.size() != 1)
-            throw make_error(errc::no_route, "request: the topic '" + std::string{topic} + "' has "
-                                                 + std::to_string(consumers.size()) + " consumers, and needs one");
-        auto waiting = std::make_shared<pending>(environment_->get_executor());
-        waiting->id = ids_();
-        waiting->deadline = environment_->steady_now() + timeout;
-        message m;
-        m.id = waiting->id;
-        m.time = environment_->now();
-        m.topic = topic;
-        m.type = type;
-        m.source = options_.service;
-        m.content_type = Codec::content_type;
-        m.payload = std::move(payload);
-        m.headers.push_back({std::string{detail::reply_topic_header}, options_.reply_topic});
-        m.headers.push_back({std::string{detail::reply_consumer_header}, options_.reply_consumer});
-        m.headers.push_back({std::string{detail::deadline_header},
-            std::to_string((m.time + timeout).time_since_epoch().count())});
-        {
-            std::lock_guard const lock{mutex_};
-            if (stopping_)
-                throw make_error(errc::transport_closed, "request: the requester was stopped");
-            if (pending_.size() >= options_.outstanding)
-                throw make_error(errc::limit_exceeded,
-                    "request: " + std::to_string(options_.outstanding) + " requests are waiting already");
-            pending_.emplace(waiting->id, waiting);
-            if (waiting->deadline < next_deadline_)
-                tick_->notify();
-        }
-        try {
-            sender_.send(consumers.front(), std::move(m));
-        } catch (...) {
-            forget(waiting->id);
-            throw;
-        }
-        return waiting;
-    }
-
     template <class Reply>
-    asio::awaitable<Reply> await_reply(std::shared_ptr<pending> waiting)
+    asio::awaitable<Reply> await_reply(std::shared_ptr<detail::requester_core::pending> waiting)
     {
-        std::exception_ptr aborted;
-        try {
-            co_await waiting->answered.wait();
-        } catch (...) {
-            aborted = std::current_exception();
-        }
-        forget(waiting->id);
-        if (aborted)
-            std::rethrow_exception(aborted);
-        if (waiting->failed)
-            throw make_error(*waiting->failed, waiting->why.empty() ? "request: no answer" : waiting->why);
-        auto const& reply = *waiting->reply;
-        if (reply.type == detail::refusal_type)
-            throw make_error(errc::request_refused, reply.payload);
+        auto const reply = co_await core_->answer(std::move(waiting));
         if (reply.type != message_type_of<Reply>() || reply.content_type != Codec::content_type)
             throw make_error(errc::malformed_data, "request: the answer is a '" + reply.type + "' as '"
                                                        + reply.content_type + "', not a '"
@@ -182,110 +68,11 @@ private:
         co_return Codec::template decode<Reply>(reply.payload);
     }
 
-    asio::awaitable<void> receive()
-    {
-        for (;;) {
-            std::vector<delivery> batch;
-            try {
-                batch = co_await replies_.receive(options_.outstanding);
-            } catch (boost::system::system_error const& e) {
-                if (e.code() == errc::transport_closed)
-                    co_return;
-                throw;
-            }
-            std::vector<std::uint64_t> tags;
-            for (auto& d : batch) {
-                tags.push_back(d.tag);
-                auto const id = message_id::parse(d.content.find_header(detail::correlation_header));
-                std::lock_guard const lock{mutex_};
-                auto const found = id ? pending_.find(*id) : pending_.end();
-                if (found == pending_.end() || found->second->reply || found->second->failed)
-                    continue; // too late, or not ours
-                found->second->reply = std::move(d.content);
-                found->second->answered.notify();
-            }
-            replies_.acknowledge(std::move(tags));
-        }
-    }
-
-    asio::awaitable<void> expire()
-    {
-        while (!stopping()) {
-            auto const now = environment_->steady_now();
-            auto const next = expire_before(now);
-            if (next != steady_time::max())
-                alarm_.set(next);
-            co_await tick_->wait();
-        }
-    }
-
-    // Fails what is overdue, and says when the next is.
-    steady_time expire_before(steady_time now)
-    {
-        std::lock_guard const lock{mutex_};
-        next_deadline_ = steady_time::max();
-        for (auto& [id, waiting] : pending_) {
-            if (waiting->reply || waiting->failed)
-                continue;
-            if (waiting->deadline > now) {
-                next_deadline_ = std::min(next_deadline_, waiting->deadline);
-                continue;
-            }
-            waiting->failed = errc::timed_out;
-            waiting->answered.notify();
-        }
-        return next_deadline_;
-    }
-
-    bool stopping()
-    {
-        std::lock_guard const lock{mutex_};
-        return stopping_;
-    }
-
-    void end_one(std::exception_ptr e)
-    {
-        --running_;
-        ended_.notify();
-        if (e)
-            environment_->report("requester of " + options_.reply_topic + " ended: " + detail::describe(e));
-    }
-
-    asio::awaitable<void> do_stop()
-    {
-        {
-            std::lock_guard const lock{mutex_};
-            stopping_ = true;
-            for (auto& [id, waiting] : pending_) {
-                if (waiting->reply || waiting->failed)
-                    continue;
-                waiting->failed = errc::transport_closed;
-                waiting->answered.notify();
-            }
-        }
-        co_await sender_.stop();
-        replies_.close();
-        tick_->notify();
-        while (running_ > 0)
-            co_await ended_.wait();
-        alarm_.cancel();
-    }
-
-    Transport* transport_;
-    environment* environment_;
-    requester_options options_;
-    message_id_generator ids_;
-    asio::strand<asio::any_io_executor> strand_;
-    std::shared_ptr<detail::event> tick_;
-    detail::event ended_;
-    detail::alarm alarm_;
-    detail::direct_sender<Transport> sender_;
-    typename Transport::subscription_type replies_;
-    int running_ = 0;
-    std::mutex mutex_; // guards what follows
-    bool stopping_ = false;
-    std::map<message_id, std::shared_ptr<pending>> pending_;
-    steady_time next_deadline_ = steady_time::max();
+    std::unique_ptr<detail::requester_core> core_;
 };
 
 } // namespace cosaga
+
+#ifndef COSAGA_SEPARATE_COMPILATION
+#include <cosaga/impl/requester.ipp>
+#endif

@@ -32,6 +32,7 @@
 #include <utility>
 #include <vector>
 
+#include <sqlite3.h>
 #include <stdlib.h>
 
 namespace storage_kits {

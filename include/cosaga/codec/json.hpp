@@ -59,11 +59,10 @@ struct json_codec {
     template <detail::body_type T>
     static T decode(std::string_view bytes)
     {
-        unsigned char buffer[4096]; // usual bodies fit it, so that their documents need no memory of their own
-        boost::json::monotonic_resource memory{buffer, sizeof buffer};
-        auto const document = detail::parse_json(bytes, limits, &memory);
         T body{};
-        detail::json_reader{limits}.value(document, body, detail::json_path{});
+        detail::parse_json(bytes, limits, [&](detail::json_value document) {
+            detail::json_reader{limits}.value(document, body, detail::json_path{});
+        });
         return body;
     }
 };

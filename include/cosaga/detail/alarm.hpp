@@ -5,12 +5,8 @@
 #include <cosaga/environment.hpp>
 
 #include <boost/asio/any_io_executor.hpp>
-#include <boost/asio/bind_cancellation_slot.hpp>
-#include <boost/asio/bind_executor.hpp>
-#include <boost/asio/cancellation_signal.hpp>
 
 #include <memory>
-#include <utility>
 
 namespace cosaga::detail {
 
@@ -21,46 +17,16 @@ namespace cosaga::detail {
 /// none: `set` and the destructor run on `strand`.
 class alarm {
 public:
-    alarm(environment& env, asio::any_io_executor strand, std::shared_ptr<event> target)
-        : environment_{&env}, strand_{std::move(strand)}, state_{std::make_shared<state>(std::move(target))}
-    {
-    }
+    alarm(environment& env, asio::any_io_executor strand, std::shared_ptr<event> target);
     alarm(alarm const&) = delete;
     alarm& operator=(alarm const&) = delete;
-    ~alarm() { cancel(); }
+    ~alarm();
 
-    void set(steady_time when)
-    {
-        if (state_->armed && state_->when <= when)
-            return;
-        cancel();
-        state_ = std::make_shared<state>(state_->target);
-        state_->armed = true;
-        state_->when = when;
-        // Bound to the strand, so that the timer is destroyed where it is cancelled, never at the same time.
-        environment_->wait_until(when,
-            asio::bind_executor(strand_,
-                asio::bind_cancellation_slot(state_->signal.slot(), [s = state_](boost::system::error_code ec) {
-                    s->armed = false;
-                    if (!ec)
-                        s->target->notify();
-                })));
-    }
-
-    void cancel()
-    {
-        if (std::exchange(state_->armed, false))
-            state_->signal.emit(asio::cancellation_type::terminal);
-    }
+    void set(steady_time when);
+    void cancel();
 
 private:
-    struct state {
-        explicit state(std::shared_ptr<event> e) : target{std::move(e)} {}
-        std::shared_ptr<event> target;
-        asio::cancellation_signal signal;
-        steady_time when{};
-        bool armed = false;
-    };
+    struct state;
 
     environment* environment_;
     asio::any_io_executor strand_;
@@ -68,3 +34,7 @@ private:
 };
 
 } // namespace cosaga::detail
+
+#ifndef COSAGA_SEPARATE_COMPILATION
+#include <cosaga/impl/alarm.ipp>
+#endif

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cosaga/consumer_options.hpp>
+#include <cosaga/detail/consumer_core.hpp>
 #include <cosaga/detail/intake.hpp>
 #include <cosaga/detail/retry_index.hpp>
 #include <cosaga/environment.hpp>
@@ -17,49 +18,26 @@
 #include <set>
 #include <span>
 #include <string>
-#include <type_traits>
 #include <utility>
-#include <variant>
 #include <vector>
 
 namespace cosaga::detail {
-
-template <class Prepare, class Body>
-struct prepared_by {
-    using type = typename std::invoke_result_t<Prepare&, Body const&>::value_type;
-};
-template <class Body>
-struct prepared_by<no_preparation, Body> {
-    using type = std::monostate;
-};
 
 /// What a consumer does inside its transactions: deduplicate, call the handler, and keep what fails in the inbox queue.
 ///
 /// Its members run on the store's thread while the one coroutine that owns it is suspended. What they change in memory is
 /// right only if the transaction commits; when it does not, the owner calls `distrust`.
-template <class Outbox, class Handler, class Prepare, class Body, class... Bodies>
+template <class Store>
 class applier {
 public:
-    using store_transaction_type = typename Outbox::store_type::transaction_type;
-    using decoded = std::variant<not_applicable, Body, Bodies...>;
-    using prepared = typename prepared_by<Prepare, Body>::type;
-    static constexpr bool prepares = !std::is_same_v<Prepare, no_preparation>;
+    using store_transaction_type = typename Store::transaction_type;
+    using item = taken_message<store_transaction_type>;
+    using bodies = message_bodies<store_transaction_type>;
 
-    /// One message on its way through a transaction: from the transport (`tag`), or from the inbox queue (`row.seq`).
-    struct item {
-        std::uint64_t tag = 0;
-        message_row row;
-        decoded body;
-        prepared outcome{};
-        std::exception_ptr unprepared; ///< what the preparation threw
-    };
-
-    applier(Outbox& o, queue_name queue, Handler handler, consumer_options const& options)
-        : outbox_{&o},
-          environment_{&o.get_store().get_environment()},
+    applier(Store& s, queue_name queue, consumer_options const& options)
+        : environment_{&s.get_environment()},
           queue_{std::move(queue)},
           scope_{inbox_scope(queue_.topic, queue_.consumer)},
-          handler_{std::move(handler)},
           options_{options}
     {
     }
@@ -71,12 +49,12 @@ public:
     /// Makes the next transaction read the inbox queue again.
     void distrust() noexcept { stale_ = true; }
 
-    item make_item(std::uint64_t tag, message_row row) const
+    item make_item(bodies& decoded, std::uint64_t tag, message_row row) const
     {
         item made;
         made.tag = tag;
         made.row = std::move(row);
-        made.body = decode_body<typename Outbox::codec_type, Body, Bodies...>(made.row.content, queue_.topic);
+        decoded.add(made, queue_.topic);
         return made;
     }
 
@@ -103,14 +81,14 @@ public:
     }
 
     /// The messages of the inbox queue that are due, at most `most`.
-    std::vector<item> read_due(store_transaction_type& tx, std::size_t most)
+    std::vector<item> read_due(store_transaction_type& tx, bodies& decoded, std::size_t most)
     {
         refresh(tx);
         std::vector<item> items;
         for (auto const seq : index_.due(tx.now(), most)) {
             auto rows = tx.read(queue_, message_state::ready, seq - 1, 1);
             if (!rows.empty() && rows.front().seq == seq)
-                items.push_back(make_item(0, std::move(rows.front())));
+                items.push_back(make_item(decoded, 0, std::move(rows.front())));
             else
                 index_.remove(seq); // another instance was faster
         }
@@ -141,7 +119,7 @@ private:
     bool can_apply_together(std::vector<item> const& batch, time_point oldest_known) const
     {
         return batch.size() > 1 && std::all_of(batch.begin(), batch.end(), [&](item const& i) {
-            return !std::holds_alternative<not_applicable>(i.body) && !i.unprepared
+            return i.not_applicable.empty() && !i.unprepared
                 && !is_too_old(i.row.content, oldest_known) && !index_.holds(i.row.content.key);
         });
     }
@@ -151,10 +129,9 @@ private:
     bool apply_together(store_transaction_type& tx, std::vector<item> const& batch, marks_seen const& seen)
     {
         auto const failed = try_nested(tx, [&] {
-            auto sending = outbox_->adopt(tx);
             for (std::size_t n = 0; n < batch.size(); ++n)
                 if (!seen[n])
-                    call(sending, batch[n]);
+                    batch[n].bodies->call(tx, batch[n]);
         });
         return !failed;
     }
@@ -178,8 +155,8 @@ private:
             auto const& m = i.row.content;
             if (seen[n])
                 ++done.duplicates;
-            else if (auto const* const wrong = std::get_if<not_applicable>(&i.body))
-                park(tx, i, 0, wrong->reason, done);
+            else if (!i.not_applicable.empty())
+                park(tx, i, 0, i.not_applicable, done);
             else if (is_too_old(m, oldest_known))
                 park(tx, i, 0, "older than the retention of marks: it may have been applied before", done);
             else if (index_.holds(m.key) || held.contains(m.key))
@@ -226,7 +203,7 @@ private:
         row.attempts = i.row.attempts + 1;
         row.last_error = describe(failed);
         auto const delay = options_.retries.delay_after(row.attempts, environment_->random());
-        if (!delay || std::holds_alternative<not_applicable>(i.body)) {
+        if (!delay || !i.not_applicable.empty()) {
             tx.move(queue_, message_state::ready, message_state::dead, row);
             index_.remove(seq);
             ++done.dead;
@@ -272,8 +249,7 @@ private:
                 return;
             if (i.unprepared)
                 std::rethrow_exception(i.unprepared);
-            auto sending = outbox_->adopt(tx);
-            call(sending, i);
+            i.bodies->call(tx, i);
         });
     }
 
@@ -290,24 +266,6 @@ private:
         if (failed && is_store_failure(failed))
             std::rethrow_exception(failed);
         return failed;
-    }
-
-    void call(typename Outbox::transaction& tx, item const& i)
-    {
-        std::visit([&](auto const& body) { call(tx, body, i); }, i.body);
-    }
-
-    template <class Some>
-    void call(typename Outbox::transaction& tx, Some const& body, item const& i)
-    {
-        if constexpr (std::is_same_v<Some, not_applicable>)
-            throw make_error(errc::unsupported_type, body.reason);
-        else if constexpr (prepares)
-            handler_(tx, body, i.outcome);
-        else if constexpr (std::is_invocable_v<Handler&, typename Outbox::transaction&, Some const&, message const&>)
-            handler_(tx, body, i.row.content);
-        else
-            handler_(tx, body);
     }
 
     // Reads the inbox queue again when it is not what is known of it: after a start, an append, a redrive, a failed
@@ -330,11 +288,9 @@ private:
         stale_ = false;
     }
 
-    Outbox* outbox_;
     environment* environment_;
     queue_name queue_;
     std::string scope_;
-    Handler handler_;
     consumer_options options_;
     retry_index index_;
     bool stale_ = true;

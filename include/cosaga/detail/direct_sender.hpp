@@ -3,14 +3,14 @@
 
 #include <cosaga/detail/event.hpp>
 #include <cosaga/detail/intake.hpp>
+#include <cosaga/detail/spawn.hpp>
 #include <cosaga/environment.hpp>
 #include <cosaga/error.hpp>
 #include <cosaga/message.hpp>
 #include <cosaga/transport.hpp>
 
+#include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/awaitable.hpp>
-#include <boost/asio/co_spawn.hpp>
-#include <boost/asio/strand.hpp>
 
 #include <cstddef>
 #include <cstdint>
@@ -29,7 +29,6 @@ inline constexpr char reply_topic_header[] = "replytopic";
 inline constexpr char reply_consumer_header[] = "replyconsumer";
 inline constexpr char correlation_header[] = "correlationid";
 inline constexpr char deadline_header[] = "deadline"; // microseconds since 1970, on the requester's clock
-inline constexpr char refusal_type[] = "cosaga.refused";
 
 /// Publishes messages that are in no table: requests and replies. What fails is not repeated.
 /// @par Thread safety
@@ -41,7 +40,7 @@ public:
 
     /// @param most messages that may be outstanding; the next one is refused with `errc::limit_exceeded`.
     /// @param on_failure called on `strand` for what the destination refused.
-    direct_sender(Transport& t, asio::strand<asio::any_io_executor> strand, std::size_t most, failure_handler on_failure)
+    direct_sender(Transport& t, asio::any_io_executor strand, std::size_t most, failure_handler on_failure)
         : transport_{&t}, strand_{std::move(strand)}, most_{most}, on_failure_{std::move(on_failure)}, ended_{strand_}
     {
     }
@@ -62,7 +61,7 @@ public:
         if (to == publishers_.end()) {
             to = publishers_.emplace(name, transport_->open_publisher(m.topic, consumer)).first;
             ++running_;
-            asio::co_spawn(strand_, drain(&to->second), [this](std::exception_ptr e) { ended(e); });
+            spawn_on(strand_, drain(&to->second), [this](std::exception_ptr e) { ended(e); });
         }
         ++outstanding_;
         std::vector<envelope> batch;
@@ -129,7 +128,7 @@ private:
     }
 
     Transport* transport_;
-    asio::strand<asio::any_io_executor> strand_;
+    asio::any_io_executor strand_;
     std::size_t most_;
     failure_handler on_failure_;
     event ended_;

@@ -2,19 +2,17 @@
 #pragma once
 
 #include <cosaga/detail/any_work.hpp>
-#include <cosaga/detail/background_timer.hpp>
-#include <cosaga/detail/completion.hpp>
-#include <cosaga/detail/group_worker.hpp>
 #include <cosaga/detail/transact_unit.hpp>
-#include <cosaga/detail/watchers.hpp>
 #include <cosaga/storage.hpp>
+#include <cosaga/storage/watch_handle.hpp>
 
+#include <boost/asio/associated_cancellation_slot.hpp>
 #include <boost/asio/async_result.hpp>
 #include <boost/asio/awaitable.hpp>
+#include <boost/asio/cancellation_signal.hpp>
 #include <boost/asio/use_awaitable.hpp>
 
 #include <concepts>
-#include <exception>
 #include <functional>
 #include <memory>
 #include <type_traits>
@@ -30,14 +28,29 @@ inline constexpr bool safe_to_await =
     true;
 #endif
 
-/// The verbs of a store, over an engine that does one thing at a time on one thread; see `group_worker`.
+/// Runs the works of a store in groups; see `group_runner`.
+template <class Tx>
+class group {
+public:
+    group() = default;
+    group(group const&) = delete;
+    group& operator=(group const&) = delete;
+    virtual ~group() = default;
+
+    virtual void submit(transact_unit<Tx>* u, asio::cancellation_slot slot) = 0;
+    virtual void defer(std::function<void(Tx&)> work) = 0;
+    virtual watch_handle watch(queue_name const& queue, std::function<void(commit_notice)> f) = 0;
+    virtual asio::awaitable<void> close() = 0;
+};
+
+/// The verbs of a store.
 ///
 /// Every work that is waiting goes into one commit, each in its own savepoint. There is no timer and no delay:
 /// a lone work commits at once, and while the disk is busy the next group grows.
-template <class Engine>
+template <class Tx>
 class group_commit {
 public:
-    using transaction_type = typename Engine::transaction_type;
+    using transaction_type = Tx;
     using watch_handle = cosaga::watch_handle;
 
     group_commit(group_commit const&) = delete;
@@ -45,14 +58,7 @@ public:
 
     /// Finishes the works that have started and the bookkeeping, and refuses the others with `errc::store_closed`, because
     /// what they refer to may be gone. Blocks while the disk is at work; `close` finishes everything.
-    ~group_commit()
-    {
-        group_->stop();
-        idle_timer_.stop();
-        poll_timer_.stop();
-        worker_.reset();  // waits for a group that is running
-        group_->finish();
-    }
+    ~group_commit() = default;
 
     /// Runs `T work(transaction&)` as one local transaction and resumes when it is durable.
     ///
@@ -96,11 +102,7 @@ public:
     /// are dropped and reported. One that throws is rolled back, reported and dropped.
     /// @par Thread safety
     /// any thread; ignored after `close`.
-    void defer(std::function<void(transaction_type&)> work)
-    {
-        if (group_->defer(std::move(work)))
-            idle_timer_.arm(idle_delay);
-    }
+    void defer(std::function<void(transaction_type&)> work) { group_->defer(std::move(work)); }
 
     /// Calls `f(commit_notice)` on the store's thread after each commit that made rows of the queue ready or delayed,
     /// in the order of commits and before their works resume. `f` must neither block nor throw.
@@ -108,11 +110,7 @@ public:
     /// any thread.
     [[nodiscard]] watch_handle watch(queue_name const& queue, std::function<void(commit_notice)> f)
     {
-        auto w = std::make_shared<watcher>(std::move(f), queue);
-        group_->watchers()->add(w);
-        if (poll_interval_ > duration::zero())
-            poll_timer_.arm(poll_interval_);
-        return watch_handle{group_->watchers(), std::move(w)};
+        return group_->watch(queue, std::move(f));
     }
 
     /// Finishes what was awaited and the bookkeeping, then refuses everything with `errc::store_closed`.
@@ -120,84 +118,49 @@ public:
     /// ends the waiting; the store closes all the same.
     /// @par Thread safety
     /// any thread, any number of times.
-    asio::awaitable<void> close()
-    {
-        poll_timer_.stop(); // or an executor that is run until it is out of work would wait for it
-        return asio::async_initiate<asio::use_awaitable_t<> const, void(std::exception_ptr)>(
-            initiate_close{this}, asio::use_awaitable);
-    }
+    asio::awaitable<void> close() { return group_->close(); }
 
     environment& get_environment() noexcept { return *environment_; }
 
 protected:
-    /// @param poll_interval how often to look for commits of other processes while somebody watches; zero for never.
-    template <class... EngineArgs>
-    group_commit(environment& env, duration poll_interval, EngineArgs&&... args)
-        : environment_{&env}, poll_interval_{poll_interval}, worker_{env.start_worker()},
-          group_{std::make_shared<group_worker<Engine>>(
-              env, worker_->get_executor(), std::forward<EngineArgs>(args)...)},
-          idle_timer_{env, [this] { group_->commit_deferred(); }}, poll_timer_{env, [this] { poll(); }}
-    {
-        group_->set_retry([this](duration span) { idle_timer_.arm(span); });
-    }
-
-    /// For test hooks of an engine that may be used from any thread.
-    Engine& engine() noexcept { return group_->engine(); }
+    explicit group_commit(environment& env) : environment_{&env} {}
+    /// Called by the constructor of the store.
+    void set_group(std::unique_ptr<group<Tx>> g) { group_ = std::move(g); }
 
 private:
-    static constexpr duration idle_delay = group_worker<Engine>::idle_delay;
-
     template <class Result, class Work>
-    asio::awaitable<Result> start(Work work)
-    {
-        return asio::async_initiate<asio::use_awaitable_t<> const, typename transact_signature<Result>::type>(
-            initiate_transact<Result>{group_.get()}, asio::use_awaitable, std::move(work));
-    }
+    asio::awaitable<Result> start(Work work);
 
     template <class Result>
-    struct initiate_transact {
-        group_worker<Engine>* group;
-
-        template <class Handler, class Work>
-        void operator()(Handler&& handler, Work&& work) const
-        {
-            using handler_type = std::remove_cvref_t<Handler>;
-            using unit = transact_unit_of<transaction_type, std::remove_cvref_t<Work>, Result, handler_type>;
-            auto& g = *group;
-            auto const slot = asio::get_associated_cancellation_slot(handler);
-            g.submit(make_pending<unit>(handler_type{std::forward<Handler>(handler)}, std::forward<Work>(work)), slot);
-        }
-    };
-
-    struct initiate_close {
-        group_commit* self;
-
-        template <class Handler>
-        void operator()(Handler&& handler) const
-        {
-            using handler_type = std::remove_cvref_t<Handler>;
-            auto& g = *self->group_;
-            self->idle_timer_.stop(); // closing commits what it would have, and timers keep an executor running
-            self->poll_timer_.stop();
-            auto const slot = asio::get_associated_cancellation_slot(handler);
-            g.submit_close(make_pending<close_waiter<handler_type>>(handler_type{std::forward<Handler>(handler)}), slot);
-        }
-    };
-
-    void poll()
-    {
-        if (group_->watchers()->empty())
-            return;
-        group_->look_elsewhere();
-        poll_timer_.arm(poll_interval_);
-    }
+    struct initiate;
 
     environment* environment_;
-    duration poll_interval_;
-    std::unique_ptr<worker> worker_;
-    std::shared_ptr<group_worker<Engine>> group_;
-    background_timer idle_timer_;
-    background_timer poll_timer_;
+    std::unique_ptr<group<Tx>> group_;
 };
+
+template <class Tx>
+template <class Result>
+struct group_commit<Tx>::initiate {
+    group<Tx>* to;
+
+    template <class Handler, class Work>
+    void operator()(Handler&& handler, Work&& work) const
+    {
+        using handler_type = std::remove_cvref_t<Handler>;
+        using unit = transact_unit_of<Tx, std::remove_cvref_t<Work>, Result, handler_type>;
+        auto& g = *to;
+        auto const slot = asio::get_associated_cancellation_slot(handler);
+        g.submit(make_pending<unit>(handler_type{std::forward<Handler>(handler)}, std::forward<Work>(work)), slot);
+    }
+};
+
+// Not in the class, where it would be inline: then `extern template` would not keep it from being compiled.
+template <class Tx>
+template <class Result, class Work>
+asio::awaitable<Result> group_commit<Tx>::start(Work work)
+{
+    return asio::async_initiate<asio::use_awaitable_t<> const, typename transact_signature<Result>::type>(
+        initiate<Result>{group_.get()}, asio::use_awaitable, std::move(work));
+}
 
 } // namespace cosaga::detail

@@ -2,14 +2,13 @@
 #pragma once
 
 #include <cosaga/detail/dispatch_queue.hpp>
+#include <cosaga/detail/spawn.hpp>
 #include <cosaga/detail/transport_handles.hpp>
 #include <cosaga/environment.hpp>
 #include <cosaga/message.hpp>
 #include <cosaga/transport.hpp>
 
 #include <boost/asio/any_io_executor.hpp>
-#include <boost/asio/post.hpp>
-#include <boost/asio/strand.hpp>
 
 #include <algorithm>
 #include <cstddef>
@@ -74,7 +73,7 @@ public:
         std::vector<connection> connections; // by lane
     };
 
-    explicit memory_network(asio::any_io_executor executor) : strand_{asio::make_strand(std::move(executor))} {}
+    explicit memory_network(asio::any_io_executor executor) : strand_{strand_of(std::move(executor))} {}
     memory_network(memory_network const&) = delete;
     memory_network& operator=(memory_network const&) = delete;
     ~memory_network()
@@ -98,7 +97,7 @@ public:
         s->limits = limits;
         s->faults = std::move(faults);
         s->state = std::make_shared<publisher_state>(strand_, waker(s));
-        asio::post(strand_, [self = shared_from_this(), s] {
+        post_to(strand_, [self = shared_from_this(), s] {
             self->senders_.push_back(s);
             for (auto const& to : self->subscribers_)
                 self->connect(s, to);
@@ -120,7 +119,7 @@ public:
 
     void let_in(std::shared_ptr<subscriber> s)
     {
-        asio::post(strand_, [self = shared_from_this(), s = std::move(s)] {
+        post_to(strand_, [self = shared_from_this(), s = std::move(s)] {
             if (s->state->is_closed())
                 return;
             self->subscribers_.push_back(s);
@@ -139,7 +138,7 @@ private:
         return [network = weak_from_this(), weak = std::weak_ptr<Client>{client}] {
             auto const self = network.lock();
             if (auto const alive = weak.lock(); alive && self)
-                asio::post(self->strand_, [self, alive] { self->serve(alive); });
+                post_to(self->strand_, [self, alive] { self->serve(alive); });
         };
     }
 
@@ -241,7 +240,7 @@ private:
             s.state->deliver(std::exchange(s.settled, {}));
     }
 
-    asio::strand<asio::any_io_executor> strand_;
+    asio::any_io_executor strand_;
     std::vector<std::shared_ptr<sender>> senders_;
     std::vector<std::shared_ptr<subscriber>> subscribers_;
 };

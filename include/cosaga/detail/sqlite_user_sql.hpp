@@ -2,18 +2,18 @@
 #pragma once
 
 #include <cosaga/detail/sqlite_handle.hpp>
-#include <cosaga/detail/sqlite_values.hpp>
+#include <cosaga/detail/sqlite_rows.hpp>
 #include <cosaga/error.hpp>
 
 #include <sqlite3.h>
 
 #include <cstddef>
 #include <list>
+#include <span>
 #include <string>
 #include <string_view>
 #include <unordered_map>
 #include <utility>
-#include <vector>
 
 namespace cosaga::detail {
 
@@ -22,76 +22,27 @@ class sqlite_user_sql {
 public:
     explicit sqlite_user_sql(sqlite_handle& h) : handle_{&h} {}
 
-    template <class... Args>
-    std::size_t execute(std::string_view sql, Args const&... args)
+    /// How many rows it changed itself.
+    std::size_t execute(std::string_view sql, std::span<sqlite_argument const> arguments)
     {
-        execution const e{*this, sql, args...};
+        sqlite_rows rows{*this, sql, arguments};
         auto* const db = handle_->get();
         auto const before = sqlite3_total_changes64(db);
-        while (e.step()) {
+        while (rows.step()) {
         }
         // The count of changes stays what it was after a statement that makes none.
         return sqlite3_total_changes64(db) == before ? 0 : static_cast<std::size_t>(sqlite3_changes64(db));
-    }
-
-    template <class Row, class... Args>
-    std::vector<Row> query(std::string_view sql, Args const&... args)
-    {
-        execution const e{*this, sql, args...};
-        auto const columns = static_cast<std::size_t>(sqlite3_column_count(e.statement));
-        if (columns != columns_of_row<Row>())
-            throw make_error(errc::sql_failed,
-                "the statement gives " + std::to_string(columns) + " columns, its row has "
-                    + std::to_string(columns_of_row<Row>()) + " members");
-        std::vector<Row> rows;
-        while (e.step())
-            read_row(e.statement, rows.emplace_back());
-        return rows;
     }
 
     /// How many statements are kept.
     static constexpr std::size_t capacity = 128;
 
 private:
+    friend class sqlite_rows;
+
     struct entry {
         std::string sql;
         sqlite_statement_ptr statement;
-    };
-
-    struct execution {
-        template <class... Args>
-        execution(sqlite_user_sql& owner, std::string_view sql, Args const&... args)
-            : handle{owner.handle_}, statement{owner.prepared(sql)}
-        {
-            auto const wanted = static_cast<std::size_t>(sqlite3_bind_parameter_count(statement));
-            if (wanted != sizeof...(args))
-                throw make_error(errc::sql_failed,
-                    "the statement has " + std::to_string(wanted) + " parameters, " + std::to_string(sizeof...(args))
-                        + " arguments were given");
-            [[maybe_unused]] int at = 0;
-            (bind(++at, args), ...);
-        }
-        execution(execution const&) = delete;
-        execution& operator=(execution const&) = delete;
-        ~execution() { sqlite3_reset(statement); }
-
-        template <class T>
-        void bind(int at, T const& v) const
-        {
-            if (int const code = bind_argument(statement, at, v); code != SQLITE_OK)
-                handle->fail(code, "argument " + std::to_string(at), errc::sql_failed);
-        }
-
-        bool step() const
-        {
-            int const code = sqlite3_step(statement);
-            if (code != SQLITE_ROW && code != SQLITE_DONE) [[unlikely]]
-                handle->fail(code, "SQL of the work", errc::sql_failed);
-            return code == SQLITE_ROW;
-        }
-
-        sqlite_handle* handle;
-        sqlite3_stmt* statement;
     };
 
     sqlite3_stmt* prepared(std::string_view sql)

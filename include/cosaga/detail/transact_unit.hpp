@@ -1,7 +1,7 @@
 // Copyright the cosaga authors. Distributed under the Boost Software License, Version 1.0.
 #pragma once
 
-#include <cosaga/detail/completion.hpp>
+#include <cosaga/detail/pending.hpp>
 
 #include <boost/asio/associated_allocator.hpp>
 #include <boost/asio/associated_cancellation_slot.hpp>

@@ -4,12 +4,12 @@
 #include <cosaga/detail/alarm.hpp>
 #include <cosaga/detail/delivery_queue.hpp>
 #include <cosaga/detail/event.hpp>
+#include <cosaga/detail/spawn.hpp>
 #include <cosaga/environment.hpp>
 #include <cosaga/transport.hpp>
 
 #include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/awaitable.hpp>
-#include <boost/asio/post.hpp>
 #include <boost/asio/this_coro.hpp>
 
 #include <cstddef>
@@ -23,7 +23,7 @@
 #include <utility>
 #include <vector>
 
-// The handles that every transport gives out. Callers on any thread put things into the state of a handle; the
+// What is behind the handles that every transport gives out. Callers on any thread put things into the state of a handle; the
 // transport, on its strand, is woken once for all that came since it looked last.
 namespace cosaga::detail {
 
@@ -188,7 +188,7 @@ public:
             woken_ = true;
         }
         ready_->notify();
-        asio::post(strand_, [self = shared_from_this()] { self->alarm_.cancel(); });
+        post_to(strand_, [self = shared_from_this()] { self->alarm_.cancel(); });
         wake_();
     }
 
@@ -251,7 +251,7 @@ private:
 
     void set_alarm(steady_time due)
     {
-        asio::post(strand_, [self = shared_from_this(), due] {
+        post_to(strand_, [self = shared_from_this(), due] {
             if (!self->is_closed())
                 self->alarm_.set(due);
         });
@@ -309,66 +309,3 @@ private:
 };
 
 } // namespace cosaga::detail
-
-namespace cosaga {
-
-/// The publisher of every transport of the library; see the concept `publisher`. Destroying it closes it.
-class publisher_handle {
-public:
-    publisher_handle() = default;
-    explicit publisher_handle(std::shared_ptr<detail::publisher_state> state) : state_{std::move(state)} {}
-    publisher_handle(publisher_handle&&) = default;
-    publisher_handle& operator=(publisher_handle&& other) noexcept
-    {
-        std::swap(state_, other.state_);
-        return *this;
-    }
-    ~publisher_handle() { close(); }
-
-    void publish(std::vector<envelope> batch) { state_->publish(std::move(batch)); }
-    /// @par Cancellation
-    /// throws `operation_aborted` and loses nothing.
-    asio::awaitable<std::vector<settlement>> settled() { return detail::publisher_state::settled(state_); }
-    void close()
-    {
-        if (state_)
-            state_->close();
-    }
-
-private:
-    std::shared_ptr<detail::publisher_state> state_;
-};
-
-/// The subscription of every transport of the library; see the concept `subscription`. Destroying it closes it.
-class subscription_handle {
-public:
-    subscription_handle() = default;
-    explicit subscription_handle(std::shared_ptr<detail::subscription_state> state) : state_{std::move(state)} {}
-    subscription_handle(subscription_handle&&) = default;
-    subscription_handle& operator=(subscription_handle&& other) noexcept
-    {
-        std::swap(state_, other.state_);
-        return *this;
-    }
-    ~subscription_handle() { close(); }
-
-    /// @par Cancellation
-    /// throws `operation_aborted` and loses nothing.
-    asio::awaitable<std::vector<delivery>> receive(std::size_t most)
-    {
-        return detail::subscription_state::receive(state_, most);
-    }
-    void acknowledge(std::vector<std::uint64_t> tags) { state_->acknowledge(tags); }
-    void retry(delivery d, duration delay) { state_->retry(std::move(d), delay); }
-    void reject(std::uint64_t tag, std::string reason) { state_->reject(tag, std::move(reason)); }
-    void close()
-    {
-        if (state_)
-            state_->close();
-    }
-
-private:
-    std::shared_ptr<detail::subscription_state> state_;
-};
-
-} // namespace cosaga

@@ -3,10 +3,10 @@
 
 #include <cosaga/detail/group_commit.hpp>
 #include <cosaga/detail/savepoint_scope.hpp>
-#include <cosaga/detail/sqlite_engine.hpp>
+#include <cosaga/detail/sqlite_rows.hpp>
+#include <cosaga/detail/sqlite_values.hpp>
 #include <cosaga/storage.hpp>
-
-#include <sqlite3.h>
+#include <cosaga/storage/sqlite_options.hpp>
 
 #include <concepts>
 #include <cstddef>
@@ -19,7 +19,13 @@
 #include <utility>
 #include <vector>
 
+struct sqlite3;
+
 namespace cosaga {
+
+namespace detail {
+class sqlite_engine;
+}
 
 /// One local transaction of an `sqlite_store`: the four tables, and the user's own SQL.
 ///
@@ -30,14 +36,15 @@ class sqlite_transaction {
 public:
     explicit sqlite_transaction(detail::sqlite_engine& engine) noexcept : engine_{&engine} {}
 
-    time_point now() const noexcept { return engine_->now(); }
+    time_point now() const noexcept;
 
     /// Runs `f` in a savepoint of its own: if it throws, its changes are undone, no other's, and the exception comes out.
     template <std::invocable F>
     std::invoke_result_t<F> nested(F&& f)
     {
-        engine_->connection().require_transaction();
-        return detail::run_nested(*engine_, std::forward<F>(f));
+        savepoints levels{engine_};
+        levels.require_transaction();
+        return detail::run_nested(levels, std::forward<F>(f));
     }
 
     /// Runs one statement; its rows, if any, are ignored.
@@ -50,7 +57,7 @@ public:
     template <class... Args>
     std::size_t execute(std::string_view sql, Args const&... args)
     {
-        return engine_->user_sql().execute(sql, args...);
+        return run(sql, detail::to_sqlite_arguments(args...));
     }
 
     /// Runs one statement and reads all its rows.
@@ -61,90 +68,57 @@ public:
     template <class Row, class... Args>
     std::vector<Row> query(std::string_view sql, Args const&... args)
     {
-        return engine_->user_sql().template query<Row>(sql, args...);
+        auto const arguments = detail::to_sqlite_arguments(args...);
+        detail::sqlite_rows found{user_sql(), sql, arguments};
+        found.expect_columns(detail::columns_of_row<Row>());
+        std::vector<Row> rows;
+        while (found.step())
+            detail::read_row(found, rows.emplace_back());
+        return rows;
     }
 
     /// The connection, for any other SQL library, on the store's thread inside the work. What it runs is in this
     /// transaction; every statement must be reset before the work returns.
-    sqlite3* native_handle() const noexcept { return engine_->connection().get(); }
+    sqlite3* native_handle() const noexcept;
 
-    void append(queue_name const& queue, message_state state, std::span<message_row> rows)
-    {
-        engine_->messages().append(queue, state, rows);
-    }
-    std::vector<message_row> read(queue_name const& queue, message_state state, std::int64_t after, std::size_t most)
-    {
-        return engine_->messages().read(queue, state, after, most);
-    }
-    std::vector<message_row> read_due(queue_name const& queue, message_state state, time_point now, std::size_t most)
-    {
-        return engine_->messages().read_due(queue, state, now, most);
-    }
-    std::optional<time_point> next_due(queue_name const& queue, message_state state)
-    {
-        return engine_->messages().next_due(queue, state);
-    }
-    std::optional<located_row> find(message_id const& id, message_state state)
-    {
-        return engine_->messages().find(id, state);
-    }
-    std::size_t erase(queue_name const& queue, message_state state, std::span<std::int64_t const> seqs)
-    {
-        return engine_->messages().erase(queue, state, seqs);
-    }
-    bool move(queue_name const& queue, message_state from, message_state to, message_row const& row)
-    {
-        return engine_->messages().move(queue, from, to, row);
-    }
-    bool update(queue_name const& queue, message_state state, message_row const& row)
-    {
-        return engine_->messages().update(queue, state, row);
-    }
-    std::size_t count(queue_name const& queue, message_state state) { return engine_->messages().count(queue, state); }
-    std::vector<queue_name> queues() { return engine_->messages().queues(); }
-
-    std::vector<std::optional<mark>> insert_marks(std::string_view scope, std::span<message_id const> ids, mark const& value)
-    {
-        return engine_->marks().insert_marks(scope, ids, value, now());
-    }
-    std::optional<mark> find_mark(std::string_view scope, message_id const& id)
-    {
-        return engine_->marks().find_mark(scope, id);
-    }
-    std::size_t purge_marks(std::string_view scope, time_point before, std::size_t most)
-    {
-        return engine_->marks().purge_marks(scope, before, most);
-    }
-
-    bool insert_saga(saga_row const& row) { return engine_->sagas().insert_saga(row); }
-    std::optional<saga_row> find_saga(std::string_view id) { return engine_->sagas().find_saga(id); }
-    bool update_saga(saga_row const& row) { return engine_->sagas().update_saga(row); }
-    bool erase_saga(std::string_view id) { return engine_->sagas().erase_saga(id); }
-    std::vector<saga_row> claim_sagas(std::string_view owner, time_point now, time_point until, std::size_t most)
-    {
-        return engine_->sagas().claim_sagas(owner, now, until, most);
-    }
-    std::vector<saga_row> list_sagas(saga_state state, std::string_view after, std::size_t most)
-    {
-        return engine_->sagas().list_sagas(state, after, most);
-    }
-    void append_journal(std::string_view id, std::span<journal_entry const> entries)
-    {
-        nested([&] { engine_->sagas().append_journal(id, entries); });
-    }
-    std::vector<journal_entry> read_journal(std::string_view id, std::uint64_t after, std::size_t most)
-    {
-        return engine_->sagas().read_journal(id, after, most);
-    }
+    void append(queue_name const& queue, message_state state, std::span<message_row> rows);
+    std::vector<message_row> read(queue_name const& queue, message_state state, std::int64_t after, std::size_t most);
+    std::vector<message_row> read_due(queue_name const& queue, message_state state, time_point now, std::size_t most);
+    std::optional<time_point> next_due(queue_name const& queue, message_state state);
+    std::optional<located_row> find(message_id const& id, message_state state);
+    std::size_t erase(queue_name const& queue, message_state state, std::span<std::int64_t const> seqs);
+    bool move(queue_name const& queue, message_state from, message_state to, message_row const& row);
+    bool update(queue_name const& queue, message_state state, message_row const& row);
+    std::size_t count(queue_name const& queue, message_state state);
+    std::vector<queue_name> queues();
+    std::vector<std::optional<mark>> insert_marks(
+        std::string_view scope, std::span<message_id const> ids, mark const& value);
+    std::optional<mark> find_mark(std::string_view scope, message_id const& id);
+    std::size_t purge_marks(std::string_view scope, time_point before, std::size_t most);
+    bool insert_saga(saga_row const& row);
+    std::optional<saga_row> find_saga(std::string_view id);
+    bool update_saga(saga_row const& row);
+    bool erase_saga(std::string_view id);
+    std::vector<saga_row> claim_sagas(std::string_view owner, time_point now, time_point until, std::size_t most);
+    std::vector<saga_row> list_sagas(saga_state state, std::string_view after, std::size_t most);
+    void append_journal(std::string_view id, std::span<journal_entry const> entries);
+    std::vector<journal_entry> read_journal(std::string_view id, std::uint64_t after, std::size_t most);
 
 private:
+    struct savepoints {
+        detail::sqlite_engine* engine;
+
+        void require_transaction() const;
+        void savepoint() noexcept;
+        void release() noexcept;
+        void rollback_to() noexcept;
+    };
+
+    std::size_t run(std::string_view sql, std::span<detail::sqlite_argument const> arguments);
+    detail::sqlite_user_sql& user_sql() noexcept;
+
     detail::sqlite_engine* engine_;
 };
-
-inline sqlite_transaction detail::sqlite_engine::handle() noexcept
-{
-    return sqlite_transaction{*this};
-}
 
 /// A store in one SQLite file, beside the user's own tables.
 ///
@@ -152,15 +126,19 @@ inline sqlite_transaction detail::sqlite_engine::handle() noexcept
 /// commit is synced, so that what `transact` has returned survives a loss of power. Several processes can share the
 /// file; each waits up to `busy_timeout` for another's group. SQLite before 3.51.3 has a rare race between two processes of
 /// which one checkpoints (sqlite.org/wal.html, "WAL-reset bug"): keep a second writer to maintenance until then.
-class sqlite_store final : public detail::group_commit<detail::sqlite_engine> {
+class sqlite_store final : public detail::group_commit<sqlite_transaction> {
 public:
     /// Opens the file and brings its schema to this version; blocks meanwhile.
     /// @throws system_error `errc::store_failed` if the file cannot be opened or is no database; `errc::schema_too_new` if
     /// a newer version of the library has written it; `errc::store_busy` if another process holds it.
-    sqlite_store(environment& env, sqlite_options const& options) : group_commit{env, options.poll_interval, options} {}
-    sqlite_store(environment& env, std::string path) : sqlite_store{env, sqlite_options{.path = std::move(path)}} {}
+    sqlite_store(environment& env, sqlite_options const& options);
+    sqlite_store(environment& env, std::string path);
 };
 
 static_assert(store<sqlite_store>);
 
 } // namespace cosaga
+
+#ifndef COSAGA_SEPARATE_COMPILATION
+#include <cosaga/impl/sqlite_store.ipp>
+#endif
