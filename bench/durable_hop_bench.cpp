@@ -58,9 +58,9 @@ void durable_hop(benchmark::State& state)
     bench::scratch_directory const directory;
     auto const endpoint = bench::free_endpoint();
     hop_loop loop{outstanding};
-    bench::service<Codec, bench::timed_transport> receiver{
+    bench::service<Codec> receiver{
         directory.file("receiver.db"), bench::create_shipments, bench::receiver_options(endpoint, outstanding)};
-    receiver.transport().latency = &loop.latency;
+    receiver.watch_commits(loop.latency);
     bench::consume_orders(receiver);
     receiver.start();
     {

@@ -93,8 +93,9 @@ private:
 class floor_receiver {
 public:
     floor_receiver(std::string const& path, void* context, bench::hop_latencies& latency)
-        : side_{path}, socket_{context, ZMQ_ROUTER}, latency_{&latency}
+        : side_{path}, socket_{context, ZMQ_ROUTER}
     {
+        latency.watch_commits(side_.db);
         endpoint = socket_.bind_loopback();
     }
 
@@ -126,7 +127,6 @@ private:
                 stopping_ = true;
         }
         side_.commit.run();
-        latency_->committed();
     }
 
     receiving_side side_;
@@ -134,7 +134,6 @@ private:
     frame peer_;
     frame next_peer_; // of its own: a receive that finds nothing empties it
     frame frame_;
-    bench::hop_latencies* latency_;
     bool stopping_ = false;
 };
 

@@ -16,12 +16,9 @@
 
 #include <algorithm>
 #include <cstddef>
-#include <cstdint>
 #include <string>
-#include <string_view>
 #include <thread>
 #include <utility>
-#include <vector>
 
 namespace bench {
 
@@ -35,40 +32,11 @@ inline std::string free_endpoint()
     return "tcp://127.0.0.1:" + std::to_string(any.local_endpoint().port());
 }
 
-/// Tells the clock when a consumer acknowledges: the first thing that it does when its commit has returned.
-struct timed_subscription {
-    asio::awaitable<std::vector<cosaga::delivery>> receive(std::size_t most) { return handle.receive(most); }
-    void acknowledge(std::vector<std::uint64_t> tags)
-    {
-        latency->committed();
-        handle.acknowledge(std::move(tags));
-    }
-    void retry(cosaga::delivery d, cosaga::duration delay) { handle.retry(std::move(d), delay); }
-    void reject(std::uint64_t tag, std::string reason) { handle.reject(tag, std::move(reason)); }
-    void close() { handle.close(); }
-
-    cosaga::subscription_handle handle;
-    hop_latencies* latency = nullptr;
-};
-
-class timed_transport : public cosaga::zeromq_transport {
-public:
-    using subscription_type = timed_subscription;
-    using zeromq_transport::zeromq_transport;
-
-    subscription_type subscribe(std::string_view topic, std::string_view consumer)
-    {
-        return {zeromq_transport::subscribe(topic, consumer), latency};
-    }
-
-    hop_latencies* latency = nullptr;
-};
-
 /// A node with everything it stands on, on a thread of its own, as if it were a process.
-template <class Codec, class Transport = cosaga::zeromq_transport>
+template <class Codec>
 class service {
 public:
-    using node_type = cosaga::node<cosaga::sqlite_store, Transport, Codec>;
+    using node_type = cosaga::node<cosaga::sqlite_store, cosaga::zeromq_transport, Codec>;
 
     service(std::string const& path, char const* schema, cosaga::zeromq_options transport_options)
         : store_{env_, path}, transport_{env_, transport_options}, node{store_, transport_, {.service = transport_options.service}}
@@ -86,6 +54,13 @@ public:
 
     void start() { run(node.start()); }
 
+    /// Lets `latency` see the commits of the store.
+    void watch_commits(hop_latencies& latency)
+    {
+        auto watch = [&](auto& tx) { latency.watch_commits(tx.native_handle()); };
+        run(node.transact(watch));
+    }
+
     /// Runs it on the service's thread, and waits.
     template <class T>
     T run(asio::awaitable<T> what)
@@ -93,7 +68,6 @@ public:
         return asio::co_spawn(context_, std::move(what), asio::use_future).get();
     }
 
-    Transport& transport() noexcept { return transport_; }
     asio::io_context& context() noexcept { return context_; }
 
 private:
@@ -101,7 +75,7 @@ private:
     asio::executor_work_guard<asio::io_context::executor_type> guard_ = asio::make_work_guard(context_);
     cosaga::system_environment env_{context_.get_executor()};
     cosaga::sqlite_store store_;
-    Transport transport_;
+    cosaga::zeromq_transport transport_;
 
 public:
     node_type node;
@@ -140,8 +114,8 @@ inline cosaga::zeromq_options receiver_options(std::string const& endpoint, std:
     return options;
 }
 
-template <class Codec, class Transport>
-void consume_orders(service<Codec, Transport>& receiver)
+template <class Codec>
+void consume_orders(service<Codec>& receiver)
 {
     receiver.node.template consume<order>("orders", "warehouse", [](auto& tx, order const& o) {
         tx.execute(insert_shipment, o.id, o.customer, cents_of(o));

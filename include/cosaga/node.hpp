@@ -115,7 +115,8 @@ public:
     /// store are closed. What is not sent yet stays in the store.
     asio::awaitable<void> stop() { return core_->stop(); }
 
-    /// Starts, waits for SIGINT or SIGTERM, and stops.
+    /// Starts, waits for SIGINT or SIGTERM, and stops. A signal that comes before this is called ends the process as usual,
+    /// which loses nothing either.
     asio::awaitable<void> run() { return core_->run(); }
 
     outbox_type& get_outbox() noexcept { return outbox_; }

@@ -307,6 +307,36 @@ TEST_F(zeromq, says_what_it_could_not_open)
         errc::bad_configuration, [&] { deaf.subscribe("orders", "stock"); }, "listen");
 }
 
+TEST_F(zeromq, listens_on_all_of_its_endpoints_or_on_none)
+{
+    zeromq_options any;
+    any.listen.push_back("tcp://127.0.0.1:*");
+    std::optional<zeromq_transport> released{std::in_place, env(), any};
+    std::optional<zeromq_transport> taken{std::in_place, env(), any};
+    released->start();
+    taken->start();
+    zeromq_options options;
+    options.listen = {released->endpoints().front(), taken->endpoints().front()};
+    released.reset();
+    zeromq_transport both{env(), options};
+    auto const try_to_start = [&] {
+        try {
+            both.start();
+        } catch (boost::system::system_error const&) {
+        }
+        return !both.endpoints().empty();
+    };
+    for (int i = 0; i < 3; ++i)
+        EXPECT_FALSE(try_to_start());
+    taken.reset();
+    // libzmq lets go of an address some time after it was told to.
+    run([&]() -> asio::awaitable<void> {
+        for (int i = 0; i < 500 && !try_to_start(); ++i)
+            co_await env().sleep_for(10ms);
+    });
+    EXPECT_EQ(both.endpoints(), options.listen);
+}
+
 // --- keys ---------------------------------------------------------------------------------------------------------------
 
 class zeromq_with_keys : public zeromq {

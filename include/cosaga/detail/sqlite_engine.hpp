@@ -173,9 +173,8 @@ public:
     }
 
 private:
-    // 16 MB: long enough that pages written again and again are moved once, short enough that no group waits long and
-    // that the log's index has one block (4,062 pages), which is what makes looking up a page cheap.
-    static constexpr int checkpoint_pages = 4000;
+    // 8 MB: long enough that pages written again and again are moved once, short enough that no group waits long.
+    static constexpr int checkpoint_pages = 2000;
 
     void configure(sqlite_options const& o)
     {

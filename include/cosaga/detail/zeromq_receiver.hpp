@@ -81,12 +81,18 @@ public:
         pump_.socket().set(ZMQ_ROUTER_MANDATORY, 1); // says when a peer is gone or does not read, instead of dropping
     }
 
-    /// Binds all endpoints; from then on messages are let in.
+    /// Binds all endpoints, or none; from then on messages are let in.
     std::vector<std::string> listen()
     {
         std::vector<std::string> bound;
-        for (auto const& endpoint : options_->listen)
-            bound.push_back(pump_.socket().bind(endpoint));
+        try {
+            for (auto const& endpoint : options_->listen)
+                bound.push_back(pump_.socket().bind(endpoint));
+        } catch (...) {
+            for (auto const& endpoint : bound)
+                pump_.socket().unbind(endpoint);
+            throw;
+        }
         check();
         return bound;
     }

@@ -124,6 +124,8 @@ public:
         return {buffer, size - 1};
     }
 
+    void unbind(std::string const& endpoint) noexcept { zmq_unbind(handle_, endpoint.c_str()); }
+
     void connect(std::string const& endpoint)
     {
         if (zmq_connect(handle_, endpoint.c_str()) != 0)

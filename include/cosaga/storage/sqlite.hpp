@@ -126,6 +126,8 @@ private:
 /// commit is synced, so that what `transact` has returned survives a loss of power. Several processes can share the
 /// file; each waits up to `busy_timeout` for another's group. SQLite before 3.51.3 has a rare race between two processes of
 /// which one checkpoints (sqlite.org/wal.html, "WAL-reset bug"): keep a second writer to maintenance until then.
+/// A group that the disk could not sync has failed, and its place in the log is written over; if the disk refuses that, too,
+/// it is open until the next commit whether a crash would bring the group back.
 class sqlite_store final : public detail::group_commit<sqlite_transaction> {
 public:
     /// Opens the file and brings its schema to this version; blocks meanwhile.

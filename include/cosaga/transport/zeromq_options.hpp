@@ -52,7 +52,8 @@ struct zeromq_options {
     std::size_t window_messages = 1024; ///< of one publisher at one subscription, not settled; 1 to 65536
     std::size_t window_bytes = std::size_t{16} << 20; ///< the same in bytes; a single message may exceed it
     std::size_t batch_messages = 512; ///< in one frame, 1 to 1024
-    std::size_t batch_bytes = std::size_t{256} << 10; ///< a frame is sent when it is this large
+    /// A frame is sent when it is this large. No larger than the receiver's, which cuts off who sends larger frames.
+    std::size_t batch_bytes = std::size_t{256} << 10;
     std::size_t max_peers = 1024; ///< connections that are listened to
     std::size_t max_flows = 256; ///< publishers of one connection; others wait until it is made again
 
