@@ -397,7 +397,8 @@ TYPED_TEST(transport, keeps_the_order_of_keys_when_many_are_retried_by_several_i
                         failed.contains(d.content.key) || (number_of(d) % 5 == 0 && d.attempt <= 1 + number_of(d) % 3);
                     if (fails) {
                         failed.insert(d.content.key);
-                        s.retry(std::move(d), 1ms * (1 + number_of(d) % 4));
+                        auto const delay = 1ms * (1 + number_of(d) % 4);
+                        s.retry(std::move(d), delay);
                     } else {
                         tags.push_back(d.tag);
                         applied.push_back(std::move(d));
@@ -593,12 +594,14 @@ void restart_receiver(World& world, bool close)
         asio::co_spawn(world.executor(), settle(), ignore_end);
         std::vector<delivery> applied;
         std::set<std::uint64_t> seen;
-        for (int life = 0; accepted < count; ++life) {
+        int lives = 0;
+        while (accepted < count) {
             auto receiver = world.receiver("warehouse", "a");
             auto in = receiver->subscribe("orders", "stock");
             receiver->start();
-            std::size_t const until = life < 4 ? 300 : count;
-            for (std::size_t got = 0; got < until && accepted < count;) {
+            std::size_t const until = ++lives < 5 ? 300 : count;
+            std::size_t got = 0;
+            while (got < until && accepted < count) {
                 using namespace asio::experimental::awaitable_operators;
                 auto some = co_await (in.receive(50) || world.env().sleep_for(20ms));
                 if (some.index() == 1)
@@ -703,7 +706,8 @@ TYPED_TEST(transport, loses_nothing_when_waiting_is_cancelled)
             if (published < count)
                 out.publish(make_batch(published++, 1, 10));
             // Both sides of each race may be ready at the same time.
-            auto got = co_await (in.receive(3) || yield(++race % 40));
+            ++race;
+            auto got = co_await (in.receive(3) || yield(race % 40));
             if (got.index() == 0) {
                 for (auto const& d : std::get<0>(got))
                     EXPECT_TRUE(received.insert(number_of(d)).second) << number_of(d) << " came twice";
@@ -711,7 +715,8 @@ TYPED_TEST(transport, loses_nothing_when_waiting_is_cancelled)
             } else {
                 ++cancelled;
             }
-            auto done = co_await (out.settled() || yield(++race % 40));
+            ++race;
+            auto done = co_await (out.settled() || yield(race % 40));
             if (done.index() == 0) {
                 for (auto const& s : std::get<0>(done))
                     EXPECT_TRUE(accepted.insert(s.tag).second);
