@@ -3,19 +3,18 @@
 
 #include <cosaga/detail/alarm.hpp>
 #include <cosaga/detail/event.hpp>
+#include <cosaga/detail/intake.hpp>
 #include <cosaga/detail/receipt_registry.hpp>
 #include <cosaga/detail/relay_window.hpp>
+#include <cosaga/detail/spawn.hpp>
 #include <cosaga/environment.hpp>
 #include <cosaga/relay_options.hpp>
 #include <cosaga/schedule.hpp>
 #include <cosaga/storage.hpp>
 #include <cosaga/transport.hpp>
 
+#include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/awaitable.hpp>
-#include <boost/asio/co_spawn.hpp>
-#include <boost/asio/post.hpp>
-#include <boost/asio/strand.hpp>
-#include <boost/asio/use_awaitable.hpp>
 
 #include <algorithm>
 #include <atomic>
@@ -47,7 +46,7 @@ public:
           queue_{std::move(queue)},
           options_{options},
           receipts_{std::move(receipts)},
-          strand_{asio::make_strand(environment_->get_executor())},
+          strand_{detail::strand_of(environment_->get_executor())},
           wake_{std::make_shared<detail::event>(strand_)},
           stopped_{strand_},
           alarm_{*environment_, strand_, wake_},
@@ -63,18 +62,18 @@ public:
     void start()
     {
         watch_ = store_->watch(queue_, [this](commit_notice notice) {
-            asio::post(strand_, [this, n = std::move(notice)]() mutable { on_commit(std::move(n)); });
+            detail::post_to(strand_, [this, n = std::move(notice)]() mutable { on_commit(std::move(n)); });
         });
         running_ = 2;
-        asio::co_spawn(strand_, pump(), [this](std::exception_ptr e) { ended(e); });
-        asio::co_spawn(strand_, collect(), [this](std::exception_ptr e) { ended(e); });
+        detail::spawn_on(strand_, pump(), [this](std::exception_ptr e) { ended(e); });
+        detail::spawn_on(strand_, collect(), [this](std::exception_ptr e) { ended(e); });
     }
 
     /// Stops sending. What is outstanding stays in the message table.
     asio::awaitable<void> stop()
     {
         // The body runs on the strand, where everything else of the relay runs.
-        return asio::co_spawn(strand_, do_stop(), asio::use_awaitable);
+        return detail::run_on(strand_, do_stop());
     }
 
     relay_counters counters() const noexcept
@@ -295,13 +294,9 @@ private:
     {
         --running_;
         stopped_.notify();
-        if (!e)
-            return;
-        try {
-            std::rethrow_exception(e);
-        } catch (std::exception const& what) {
-            environment_->report("relay of " + queue_.topic + " to " + queue_.consumer + " ended: " + what.what());
-        }
+        if (e)
+            environment_->report(
+                "relay of " + queue_.topic + " to " + queue_.consumer + " ended: " + detail::describe(e));
     }
 
     asio::awaitable<void> do_stop()
@@ -314,7 +309,7 @@ private:
             co_await stopped_.wait();
         alarm_.cancel();
         // Behind every notice that was posted before the watch ended.
-        co_await asio::post(strand_, asio::use_awaitable);
+        co_await detail::resume_on(strand_);
     }
 
     Store* store_;
@@ -322,7 +317,7 @@ private:
     queue_name queue_;
     relay_options options_;
     std::shared_ptr<detail::receipt_registry> receipts_;
-    asio::strand<asio::any_io_executor> strand_;
+    asio::any_io_executor strand_;
     std::shared_ptr<detail::event> wake_;
     detail::event stopped_;
     detail::alarm alarm_;

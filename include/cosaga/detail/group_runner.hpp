@@ -86,7 +86,7 @@ private:
             self->idle_timer_.stop(); // closing commits what it would have, and timers keep an executor running
             self->poll_timer_.stop();
             auto const slot = asio::get_associated_cancellation_slot(handler);
-            g.submit_close(make_pending<close_waiter<handler_type>>(handler_type{std::forward<Handler>(handler)}), slot);
+            g.submit_close(make_pending<waiter<handler_type>>(handler_type{std::forward<Handler>(handler)}), slot);
         }
     };
 

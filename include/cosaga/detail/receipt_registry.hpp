@@ -166,31 +166,6 @@ inline receipt_state::~receipt_state()
         registry->remove(id);
 }
 
-/// Who waits for a receipt; keeps its state.
-template <class Handler>
-class receipt_waiter final : public pending {
-public:
-    receipt_waiter(Handler&& handler, std::shared_ptr<receipt_state> state)
-        : handler_{std::move(handler)}, state_{std::move(state)}
-    {
-        executor = tracked_executor(handler_);
-    }
-    ~receipt_waiter() = default;
-
-    void complete() override
-    {
-        auto failure = std::move(this->error);
-        auto handler = release_pending(this, handler_);
-        std::move(handler)(std::move(failure));
-    }
-
-    void abandon() noexcept override { release_pending(this, handler_); }
-
-private:
-    Handler handler_;
-    std::shared_ptr<receipt_state> state_;
-};
-
 struct cancel_receipt {
     std::weak_ptr<receipt_registry> registry;
     pending* target; // there until its completion clears the slot
@@ -213,11 +188,11 @@ public:
         using handler_type = std::remove_cvref_t<Handler>;
         auto const slot = asio::get_associated_cancellation_slot(handler);
         auto const state = state_; // the frame that holds this object may be gone before `wait` returns
-        auto* const waiter
-            = make_pending<receipt_waiter<handler_type>>(handler_type{std::forward<Handler>(handler)}, state);
+        using waiting = waiter<handler_type, std::shared_ptr<receipt_state>>;
+        auto* const w = make_pending<waiting>(handler_type{std::forward<Handler>(handler)}, state);
         if (slot.is_connected())
-            asio::cancellation_slot{slot}.template emplace<cancel_receipt>(cancel_receipt{state->registry, waiter});
-        state->registry->wait(*state, *waiter);
+            asio::cancellation_slot{slot}.template emplace<cancel_receipt>(cancel_receipt{state->registry, w});
+        state->registry->wait(*state, *w);
     }
 
 private:

@@ -16,6 +16,7 @@
 #include <optional>
 #include <type_traits>
 #include <utility>
+#include <variant>
 
 namespace cosaga::detail {
 
@@ -148,12 +149,15 @@ private:
     Work work_;
 };
 
-/// Who awaits `close`.
-template <class Handler>
-class close_waiter final : public pending {
+/// Who awaits something that has no result. Keeps `Kept` until then.
+template <class Handler, class Kept = std::monostate>
+class waiter final : public pending {
 public:
-    explicit close_waiter(Handler&& handler) : handler_{std::move(handler)} { executor = tracked_executor(handler_); }
-    ~close_waiter() = default;
+    explicit waiter(Handler&& handler, Kept kept = {}) : handler_{std::move(handler)}, kept_{std::move(kept)}
+    {
+        executor = tracked_executor(handler_);
+    }
+    ~waiter() = default;
 
     void complete() override
     {
@@ -166,6 +170,7 @@ public:
 
 private:
     Handler handler_;
+    Kept kept_;
 };
 
 } // namespace cosaga::detail
