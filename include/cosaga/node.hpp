@@ -108,7 +108,7 @@ public:
         return requester_->template request<Reply>(topic, body, timeout);
     }
 
-    /// Lets messages in and out, those that earlier runs left included.
+    /// Lets messages in and out, those that earlier runs left included. If it throws, all is stopped again, as by `stop`.
     asio::awaitable<void> start() { return core_->start(); }
 
     /// Stops in order: nothing new is received, what is running finishes, acknowledgements leave, the transport and the
@@ -118,6 +118,9 @@ public:
     /// Starts, waits for SIGINT or SIGTERM, and stops. A signal that comes before this is called ends the process as usual,
     /// which loses nothing either.
     asio::awaitable<void> run() { return core_->run(); }
+
+    /// Starts, awaits `body`, and stops, also when `body` throws: then that comes out.
+    asio::awaitable<void> run(asio::awaitable<void> body) { return core_->run(std::move(body)); }
 
     outbox_type& get_outbox() noexcept { return outbox_; }
     Store& get_store() noexcept { return *store_; }

@@ -6,6 +6,7 @@
 #include <cosaga/detail/intake.hpp>
 #include <cosaga/detail/receipt_registry.hpp>
 #include <cosaga/detail/relay_window.hpp>
+#include <cosaga/detail/retry_wait.hpp>
 #include <cosaga/detail/spawn.hpp>
 #include <cosaga/environment.hpp>
 #include <cosaga/relay_options.hpp>
@@ -129,8 +130,7 @@ private:
     void take(message_row row, steady_time now)
     {
         cursor_ = row.seq;
-        auto const wait = row.attempts > 0 ? std::max(row.due_at - environment_->now(), duration::zero())
-                                           : duration::zero();
+        auto const wait = detail::wait_of(row, options_.retries, environment_->now());
         window_.take(std::move(row), now, wait);
     }
 
@@ -226,8 +226,17 @@ private:
                 promoted += tx.move(queue_, message_state::delayed, message_state::ready, row) ? 1 : 0;
             next = tx.next_due(queue_, message_state::delayed);
         };
-        co_await store_->transact(move_due);
-        next_delayed_ = next.value_or(time_point::max());
+        // What commits tell of from now on may be newer than what this transaction sees.
+        next_delayed_ = time_point::max();
+        std::exception_ptr failed;
+        try {
+            co_await store_->transact(move_due);
+        } catch (...) {
+            failed = std::current_exception();
+        }
+        next_delayed_ = std::min(next_delayed_, failed ? now : next.value_or(time_point::max()));
+        if (failed)
+            std::rethrow_exception(failed);
         co_return promoted > 0;
     }
 

@@ -5,6 +5,7 @@
 #include <cosaga/detail/consumer_core.hpp>
 #include <cosaga/detail/intake.hpp>
 #include <cosaga/detail/retry_index.hpp>
+#include <cosaga/detail/retry_wait.hpp>
 #include <cosaga/environment.hpp>
 #include <cosaga/error.hpp>
 #include <cosaga/message.hpp>
@@ -85,7 +86,7 @@ public:
     {
         refresh(tx);
         std::vector<item> items;
-        for (auto const seq : index_.due(tx.now(), most)) {
+        for (auto const seq : index_.due(environment_->steady_now(), most)) {
             auto rows = tx.read(queue_, message_state::ready, seq - 1, 1);
             if (!rows.empty() && rows.front().seq == seq)
                 items.push_back(make_item(decoded, 0, std::move(rows.front())));
@@ -211,7 +212,7 @@ private:
         }
         row.due_at = tx.now() + *delay;
         tx.update(queue_, message_state::ready, row);
-        index_.postpone(seq, row.attempts, row.due_at);
+        index_.postpone(seq, row.attempts, environment_->steady_now() + *delay);
         ++done.retried;
     }
 
@@ -274,12 +275,13 @@ private:
     {
         if (!stale_ && tx.count(queue_, message_state::ready) == index_.size())
             return;
-        index_.clear();
+        auto const before = std::exchange(index_, {});
+        auto const now = environment_->steady_now();
         std::int64_t after = 0;
         while (index_.size() < options_.max_retrying) {
             auto const rows = tx.read(queue_, message_state::ready, after, page);
             for (auto const& row : rows) {
-                index_.add(row);
+                index_.add(row, before.due_of(row.seq, row.attempts).value_or(now + wait_of(row, options_.retries, tx.now())));
                 after = row.seq;
             }
             if (rows.size() < page)

@@ -180,7 +180,7 @@ private:
     asio::awaitable<bool> apply_due()
     {
         auto const due = applier_.index().next_due();
-        if (!applier_.is_stale() && (!due || *due > environment_->now()))
+        if (!applier_.is_stale() && (!due || *due > environment_->steady_now()))
             co_return false;
         parts_.due->clear();
         auto read = [this](store_transaction_type& tx) { return applier_.read_due(tx, *parts_.due, retried_at_once); };
@@ -254,7 +254,7 @@ private:
         }
         auto when = poll_at_;
         if (auto const due = applier_.index().next_due())
-            when = std::min(when, now + std::max(*due - environment_->now(), duration{1000}));
+            when = std::min(when, std::max(*due, now + duration{1000}));
         alarm_.set(when);
     }
 

@@ -7,11 +7,13 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <memory>
 #include <set>
 #include <string>
 #include <utility>
 
 namespace cosaga::detail {
+class memory_engine;
 class memory_tables;
 }
 
@@ -26,7 +28,19 @@ public:
     memory_disk(memory_disk const&) = delete;
     memory_disk& operator=(memory_disk const&) = delete;
 
+    /// Cuts the power of the store that uses it: what was not committed now never is, by the store's destructor neither.
+    /// The next store on the disk works. While no group runs.
+    void lose_power()
+    {
+        *powered_ = false;
+        powered_ = std::make_shared<bool>(true);
+    }
+
+    /// `f()` is asked at each commit, on the store's thread; the commit fails if it says so. Null: none fails.
+    void fail_commits(std::function<bool()> f) { fails_ = std::move(f); }
+
 private:
+    friend class detail::memory_engine;
     friend class detail::memory_tables;
 
     struct rows {
@@ -42,6 +56,8 @@ private:
         time_point at;
     };
 
+    std::shared_ptr<bool> powered_ = std::make_shared<bool>(true);
+    std::function<bool()> fails_;
     std::map<queue_name, queue> queues_;
     std::map<std::string, std::map<message_id, stored_mark>, std::less<>> marks_;
     std::map<std::string, saga_row, std::less<>> sagas_;

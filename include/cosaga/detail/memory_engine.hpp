@@ -7,7 +7,7 @@
 
 #include <atomic>
 #include <cstddef>
-#include <limits>
+#include <memory>
 
 namespace cosaga {
 class memory_transaction;
@@ -22,10 +22,15 @@ public:
     /// One by one, so that a simulation explores every order of the coroutines that a commit resumes.
     static constexpr std::size_t completions_per_post = 1;
 
-    explicit memory_engine(memory_disk* disk) : tables_{disk ? *disk : own_} {}
+    explicit memory_engine(memory_disk* disk)
+        : disk_{disk ? disk : &own_}, powered_{disk_->powered_}, tables_{*disk_}
+    {
+    }
 
     void begin(time_point now)
     {
+        if (!*powered_)
+            throw make_error(errc::store_failed, "the power is off");
         fail_if(begin_failures_, begin_error_, "BEGIN was made to fail");
         now_ = now;
         tables_.begin();
@@ -41,6 +46,8 @@ public:
     {
         try {
             fail_if(commit_failures_, commit_error_, "COMMIT was made to fail");
+            if (disk_->fails_ && disk_->fails_())
+                throw make_error(errc::store_failed, "COMMIT was made to fail");
         } catch (...) {
             rollback();
             throw;
@@ -67,7 +74,6 @@ public:
         begin_error_ = e;
         begin_failures_ = n;
     }
-    void crash() { fail_next_begins(std::numeric_limits<std::size_t>::max(), errc::store_failed); }
 
 private:
     static void fail_if(std::atomic<std::size_t>& failures, std::atomic<errc> const& error, char const* what)
@@ -79,6 +85,8 @@ private:
     }
 
     memory_disk own_;
+    memory_disk* disk_;
+    std::shared_ptr<bool> powered_; // that of the disk when the store was opened
     memory_tables tables_;
     time_point now_{};
     std::atomic<std::size_t> commit_failures_{0};

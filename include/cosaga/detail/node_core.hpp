@@ -24,6 +24,7 @@ public:
     virtual asio::awaitable<void> start() = 0;
     virtual asio::awaitable<void> stop() = 0;
     virtual asio::awaitable<void> run() = 0;
+    virtual asio::awaitable<void> run(asio::awaitable<void> body) = 0;
 
     std::unique_ptr<running_requester> requester; ///< if there is one
     std::vector<std::unique_ptr<running_consumer>> consumers;

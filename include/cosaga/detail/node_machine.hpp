@@ -10,6 +10,8 @@
 #include <boost/asio/use_awaitable.hpp>
 
 #include <csignal>
+#include <exception>
+#include <utility>
 
 namespace cosaga::detail {
 
@@ -23,14 +25,16 @@ public:
 
     asio::awaitable<void> start() override
     {
-        for (auto& c : consumers)
-            c->start();
-        for (auto& r : responders)
-            r->start();
-        if (requester)
-            requester->start();
-        transport_->start();
-        co_await outbox_->start();
+        std::exception_ptr failed;
+        try {
+            co_await start_all();
+        } catch (...) {
+            failed = std::current_exception();
+        }
+        if (!failed)
+            co_return;
+        co_await stop(); // the caller will destroy what runs
+        std::rethrow_exception(failed);
     }
 
     asio::awaitable<void> stop() override
@@ -48,13 +52,42 @@ public:
 
     asio::awaitable<void> run() override
     {
-        asio::signal_set signals{store_->get_environment().get_executor(), SIGINT, SIGTERM};
+        return run(wait_for_signal());
+    }
+
+    asio::awaitable<void> run(asio::awaitable<void> body) override
+    {
         co_await start();
-        co_await signals.async_wait(asio::use_awaitable);
+        std::exception_ptr failed;
+        try {
+            co_await std::move(body);
+        } catch (...) {
+            failed = std::current_exception();
+        }
         co_await stop();
+        if (failed)
+            std::rethrow_exception(failed);
     }
 
 private:
+    asio::awaitable<void> start_all()
+    {
+        for (auto& c : consumers)
+            c->start();
+        for (auto& r : responders)
+            r->start();
+        if (requester)
+            requester->start();
+        transport_->start();
+        co_await outbox_->start();
+    }
+
+    asio::awaitable<void> wait_for_signal()
+    {
+        asio::signal_set signals{store_->get_environment().get_executor(), SIGINT, SIGTERM};
+        co_await signals.async_wait(asio::use_awaitable);
+    }
+
     Store* store_;
     Transport* transport_;
     outbox_core<typename Store::transaction_type>* outbox_;

@@ -16,12 +16,14 @@
 namespace cosaga::detail {
 
 /// The messages that an inbox has taken and not yet applied, without their contents: which are due, and which keys they hold back.
+///
+/// Due times are those of the clock that never jumps: a wall clock that is put back must not postpone a retry.
 class retry_index {
 public:
     struct entry {
         std::string key;
         std::uint32_t attempts = 0;
-        time_point due_at{};
+        steady_time due{};
     };
 
     void clear()
@@ -30,9 +32,9 @@ public:
         keys_.clear();
     }
 
-    void add(message_row const& row)
+    void add(message_row const& row, steady_time due)
     {
-        auto const [place, added] = entries_.try_emplace(row.seq, entry{row.content.key, row.attempts, row.due_at});
+        auto const [place, added] = entries_.try_emplace(row.seq, entry{row.content.key, row.attempts, due});
         if (added && !row.content.key.empty())
             ++keys_[row.content.key];
     }
@@ -47,13 +49,21 @@ public:
             keys_.erase(key);
     }
 
-    void postpone(std::int64_t seq, std::uint32_t attempts, time_point due_at)
+    /// When a row with that many failed attempts is due, if it is here.
+    std::optional<steady_time> due_of(std::int64_t seq, std::uint32_t attempts) const
+    {
+        auto const found = entries_.find(seq);
+        return found == entries_.end() || found->second.attempts != attempts ? std::nullopt
+                                                                             : std::optional{found->second.due};
+    }
+
+    void postpone(std::int64_t seq, std::uint32_t attempts, steady_time due)
     {
         auto const found = entries_.find(seq);
         if (found == entries_.end())
             return;
         found->second.attempts = attempts;
-        found->second.due_at = due_at;
+        found->second.due = due;
     }
 
     std::size_t size() const noexcept { return entries_.size(); }
@@ -62,23 +72,23 @@ public:
     bool holds(std::string const& key) const { return !key.empty() && keys_.contains(key); }
 
     /// At most `most` rows that are due and first of their key, in order of seq.
-    std::vector<std::int64_t> due(time_point now, std::size_t most) const
+    std::vector<std::int64_t> due(steady_time now, std::size_t most) const
     {
         std::vector<std::int64_t> found;
         visit_heads([&](std::int64_t seq, entry const& e) {
-            if (e.due_at <= now)
+            if (e.due <= now)
                 found.push_back(seq);
             return found.size() < most;
         });
         return found;
     }
 
-    std::optional<time_point> next_due() const
+    std::optional<steady_time> next_due() const
     {
-        std::optional<time_point> next;
+        std::optional<steady_time> next;
         visit_heads([&](std::int64_t, entry const& e) {
-            if (!next || e.due_at < *next)
-                next = e.due_at;
+            if (!next || e.due < *next)
+                next = e.due;
             return true;
         });
         return next;

@@ -189,9 +189,4 @@ COSAGA_DECL void memory_store::fail_next_begins(std::size_t n, errc e)
     engine_->fail_next_begins(n, e);
 }
 
-COSAGA_DECL void memory_store::crash()
-{
-    engine_->crash();
-}
-
 } // namespace cosaga

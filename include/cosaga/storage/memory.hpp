@@ -105,9 +105,6 @@ public:
     /// Lets the next `n` groups fail to begin with `e`. Any thread.
     void fail_next_begins(std::size_t n, errc e = errc::store_busy);
 
-    /// Loses power: what was not committed now never is, the destructor's last commit included. Any thread.
-    void crash();
-
 private:
     memory_store(environment& env, std::unique_ptr<detail::group_runner<detail::memory_engine>> runner);
 
