@@ -8,26 +8,22 @@
 #endif
 
 #include <cosaga/impl/alarm.ipp>
-#include <cosaga/impl/consumer.ipp>
 #include <cosaga/impl/environment.ipp>
 #include <cosaga/impl/event.ipp>
 #include <cosaga/impl/json_document.ipp>
 #include <cosaga/impl/memory_store.ipp>
 #include <cosaga/impl/memory_transport.ipp>
 #include <cosaga/impl/message_id.ipp>
-#include <cosaga/impl/node.ipp>
-#include <cosaga/impl/outbox.ipp>
+#include <cosaga/impl/patterns.ipp>
 #include <cosaga/impl/receipt.ipp>
-#include <cosaga/impl/requester.ipp>
-#include <cosaga/impl/responder.ipp>
 #include <cosaga/impl/spawn.ipp>
 #include <cosaga/impl/sqlite_store.ipp>
 #include <cosaga/impl/transport_handles.ipp>
 #include <cosaga/impl/watch_handle.ipp>
 #include <cosaga/impl/zeromq_transport.ipp>
 
-// The patterns over every store and transport of the library. Who brings another one includes the impl/*.ipp of the
-// patterns where they are made over it.
+// The patterns over every store and transport of the library. Who brings another one includes impl/patterns.ipp where they are
+// made over it.
 namespace cosaga::detail {
 
 #define COSAGA_INSTANTIATE(Store, Transport) \

@@ -9,6 +9,8 @@ struct disk_faults {
     double write_error = 0;
     double sync_error = 0;
     double full = 0; ///< of each write that makes a file longer
+
+    bool operator==(disk_faults const&) const = default;
 };
 
 } // namespace cosaga::testing

@@ -28,6 +28,8 @@ struct network_faults {
     double delay = 0;       ///< the same: of being delayed by up to `longest_delay` more
     duration longest_delay = std::chrono::seconds{20};
     double refusal = 0;     ///< probability that a transport cannot send a message this time
+
+    bool operator==(network_faults const&) const = default;
 };
 
 /// What goes wrong in a world. Times are means; zero: never.
@@ -43,6 +45,8 @@ struct faults {
     double failing_groups = 0;  ///< probability that a commit of a store in memory fails
     disk_faults disk{};         ///< of simulated files
     network_faults network{};
+
+    bool operator==(faults const&) const = default;
 
     static faults none() { return {}; }
 

@@ -61,6 +61,9 @@ public:
     /// Suspends until the service is to end in order. One coroutine at a time.
     asio::awaitable<void> until_stopped() { return stopping_->wait(); }
 
+    /// True while load should be made: faults come, and the service is not to end. Then it waits with `until_stopped`.
+    bool wants_load() const noexcept { return *troubled_ && !stop_asked_; }
+
     /// Adds to the history what happens here.
     void note(std::string_view what, std::string_view subject = {})
     {
@@ -126,9 +129,9 @@ private:
     using program = std::function<booted(host&)>;
 
     host(std::string name, host_number number, program p, scheduler& s, network& n, history& h,
-        std::function<host_number(std::string_view)> find)
+        bool const& troubled, std::function<host_number(std::string_view)> find)
         : name_{std::move(name)}, number_{number}, program_{std::move(p)}, scheduler_{&s}, network_{&n}, history_{&h},
-          find_{std::move(find)}
+          troubled_{&troubled}, find_{std::move(find)}
     {
     }
 
@@ -138,6 +141,7 @@ private:
     scheduler* scheduler_;
     network* network_;
     history* history_;
+    bool const* troubled_; // of the world
     std::function<host_number(std::string_view)> find_;
     faults faults_;
     std::vector<std::unique_ptr<durable_base>> durables_; // in the order of making: no other is the same in every build

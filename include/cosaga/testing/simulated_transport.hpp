@@ -373,3 +373,8 @@ private:
 static_assert(transport<simulated_transport>);
 
 } // namespace cosaga::testing
+
+#ifdef COSAGA_SEPARATE_COMPILATION
+// lint: allow impl - the patterns over this transport are in no library
+#include <cosaga/impl/patterns.ipp>
+#endif

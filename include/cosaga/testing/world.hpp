@@ -77,7 +77,7 @@ public:
         };
         auto const find = [this](std::string_view n) { return find_host(n).number(); };
         hosts_.push_back(std::unique_ptr<host>{
-            new host{std::move(name), hosts_.size(), boot, scheduler_, network_, history_, find}});
+            new host{std::move(name), hosts_.size(), boot, scheduler_, network_, history_, troubled_, find}});
         return *hosts_.back();
     }
     /// @throws std::out_of_range
@@ -103,7 +103,9 @@ public:
                     if (round == round_)
                         begin(plan_[i]);
                 });
+        troubled_ = true;
         scheduler_.run_for(span);
+        troubled_ = false;
         ++round_; // what would still come does not
         set_faults({});
         network_.mend_all();
@@ -377,6 +379,7 @@ private:
     std::vector<fault_event> plan_;
     std::vector<finding> findings_;
     std::uint64_t round_ = 0;
+    bool troubled_ = false;    // faults come
     bool supervising_ = false; // who is down is started again
     duration down_for_{};
     std::exception_ptr failed_;
