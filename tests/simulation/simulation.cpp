@@ -1,11 +1,17 @@
 // Copyright the cosaga authors. Distributed under the Boost Software License, Version 1.0.
 #include <cosaga/testing/runner.hpp>
+#include <cosaga/testing/workloads/key_order.hpp>
 #include <cosaga/testing/workloads/ledger.hpp>
+#include <cosaga/testing/workloads/parked_messages.hpp>
+#include <cosaga/testing/workloads/total_queue.hpp>
 
 int main(int argc, char** argv)
 {
     using namespace cosaga::testing;
     runner r;
     r.add<ledger<>>("ledger");
+    r.add<total_queue<>>("total_queue");
+    r.add<key_order<>>("key_order");
+    r.add<parked_messages<>>("parked_messages");
     return r.main(argc, argv);
 }

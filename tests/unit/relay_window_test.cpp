@@ -69,6 +69,36 @@ TEST_F(relay_window_test, publishes_in_the_order_of_taking_and_only_once)
     EXPECT_EQ(seqs(publish()), "");
 }
 
+TEST_F(relay_window_test, what_failed_before_a_restart_does_not_overtake_what_is_older)
+{
+    take(1, "a");
+    take(2, "a", 10s);
+    take(3, "a");
+    EXPECT_EQ(seqs(publish()), "1 ");
+    now += 10s;
+    EXPECT_EQ(seqs(publish()), "2 3 ");
+}
+
+TEST_F(relay_window_test, a_probe_does_not_overtake_what_is_older)
+{
+    for (std::int64_t seq = 1; seq <= 8; ++seq)
+        take(seq, "");
+    for (auto& e : publish())
+        settle(std::move(e), verdict::failed);
+    ASSERT_TRUE(window.is_down());
+    take(9, "a");
+    take(10, "a", 1s);
+    std::string seen;
+    for (int probe = 0; probe < 20; ++probe) {
+        now += 1h;
+        for (auto& e : publish()) {
+            seen += e.content.payload + ' ';
+            settle(std::move(e), verdict::failed);
+        }
+    }
+    EXPECT_LT(seen.find("9 "), seen.find("10 ")) << seen;
+}
+
 TEST_F(relay_window_test, an_accepted_row_is_erased_and_makes_room)
 {
     take(1, "a");

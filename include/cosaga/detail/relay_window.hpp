@@ -92,9 +92,10 @@ public:
             batch.push_back(to_envelope(std::move(keyless_.extract(keyless_.begin()).mapped())));
         batch.reserve(batch.size() + fresh_.size());
         for (auto& h : fresh_) {
-            auto const blocked = h.content.key.empty() ? keys_.end() : keys_.find(h.content.key);
-            if (blocked != keys_.end())
-                blocked->second.push_back(std::move(h));
+            auto const same = keys_.find(h.content.key);
+            // After a restart what failed before may be read behind what did not.
+            if (same != keys_.end() && same->second.front().of.seq < h.of.seq)
+                hold(std::move(h));
             else
                 batch.push_back(to_envelope(std::move(h)));
         }
@@ -247,6 +248,12 @@ private:
     // The oldest message, whatever it waits for: heads of keys only, so that none overtakes its own key.
     bool publish_probe(std::vector<envelope>& batch)
     {
+        std::erase_if(fresh_, [this](held& h) {
+            bool const same = keys_.contains(h.content.key);
+            if (same)
+                hold(std::move(h));
+            return same;
+        });
         auto oldest_key = keys_.end();
         for (auto k = keys_.begin(); k != keys_.end(); ++k)
             if (oldest_key == keys_.end() || k->second.front().of.seq < oldest_key->second.front().of.seq)
