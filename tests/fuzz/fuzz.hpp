@@ -17,7 +17,9 @@
 #endif
 #endif
 #ifdef COSAGA_FUZZ_COUNTS_MEMORY
-#include <sanitizer/allocator_interface.h>
+// As in <sanitizer/allocator_interface.h>, which g++ 12 does not bring, although its runtime has the function.
+extern "C" int __sanitizer_install_malloc_and_free_hooks(
+    void (*allocated)(void const volatile*, std::size_t), void (*freed)(void const volatile*));
 #endif
 
 /// What every target defines: one run with these bytes. Built with libFuzzer they are mutations of the corpus; the
@@ -55,7 +57,7 @@ public:
     {
 #ifdef COSAGA_FUZZ_COUNTS_MEMORY
         static int const installed = __sanitizer_install_malloc_and_free_hooks(
-            [](void volatile const*, std::size_t size) { sum_ += size; }, [](void volatile const*) {});
+            [](void const volatile*, std::size_t size) { sum_ += size; }, [](void const volatile*) {});
         static_cast<void>(installed);
 #endif
         sum_ = 0;
