@@ -114,7 +114,7 @@ for target in "${found[@]}"; do
     printf '\n%s: ' "$target"
     grep -m 1 -E 'broken promise|ERROR: |runtime error|what\(\)' "$runs/$target/log" || tail -3 "$runs/$target/log"
     for input in "$runs/$target/findings"/*; do
-        echo "  repeat it: $programs/cosaga_fuzz_$target $input"
+        [ ! -e "$input" ] || echo "  repeat it: $programs/cosaga_fuzz_$target $input"
     done
 done
 [ ${#found[@]} -eq 0 ] || exit 1
