@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Copyright the cosaga authors. Distributed under the Boost Software License, Version 1.0.
 # Installs the Debian 12 packages that are missing; changes nothing when none is.
-# Usage: cmake/setup.sh [build|test|clang]...
+# Usage: cmake/setup.sh [build|test|clang|fuzz]...
 set -euo pipefail
 
 packages=()
@@ -11,6 +11,7 @@ for group in "${@:-build}"; do
                           libboost1.81-dev libboost-json1.81-dev cppzmq-dev libzmq3-dev libsqlite3-dev) ;;
         test) packages+=(libgtest-dev libgmock-dev libbenchmark-dev python3) ;;
         clang) packages+=(clang-16) ;;
+        fuzz) packages+=(clang-16 libclang-rt-16-dev llvm) ;; # llvm: names in stack traces
         *) echo "setup.sh: no such group: $group" >&2; exit 2 ;;
     esac
 done

@@ -311,6 +311,36 @@ TEST_F(dispatching, does_not_adopt_what_is_at_another_instance)
     EXPECT_EQ(settle(1).size(), 1u);
 }
 
+TEST_F(dispatching, sends_nothing_to_a_lost_instance_that_held_a_message_of_a_key_that_is_elsewhere_too)
+{
+    join(1);
+    join(1);
+    add(1, "k");
+    auto const to = dispatch().begin()->first;
+    auto const c = join();
+    add(2, "k");
+    queue.adopt(c, tag_of.at(2), cost);
+    queue.remove_instance(c);
+    EXPECT_TRUE(dispatch().empty()) << "2 waits for the one that has 1";
+    settle(1);
+    EXPECT_EQ(dispatch()[to], (numbers{2}));
+}
+
+TEST_F(dispatching, keeps_a_key_where_its_latest_message_is_when_one_that_adopted_it_is_lost)
+{
+    auto const a = join(1);
+    auto const b = join(5);
+    auto const c = join(5);
+    add(1, "k");
+    EXPECT_EQ(dispatch()[a], (numbers{1}));
+    for (std::uint64_t n = 2; n <= 4; ++n)
+        add(n, "k");
+    queue.adopt(b, tag_of.at(2), cost);
+    queue.adopt(c, tag_of.at(3), cost);
+    queue.remove_instance(c);
+    EXPECT_EQ(dispatch()[b], (numbers{3, 4}));
+}
+
 TEST_F(dispatching, sends_a_single_message_again)
 {
     auto const a = join();

@@ -73,6 +73,8 @@ public:
         instances_[id] = {};
         if (--live_ == 1)
             bindings_.clear();
+        else
+            bind_elsewhere(id);
     }
 
     /// Gives to instances what their windows have room for, as `send(instance, tag, message const&)`, each key in order.
@@ -358,6 +360,27 @@ private:
         auto const found = bindings_.find(s.of.content.key);
         if (--found->second.messages == 0)
             bindings_.erase(found);
+    }
+
+    // A key that the instance had only because it adopted a message of it may be at others, too: it stays with the latest.
+    void bind_elsewhere(instance_id gone)
+    {
+        std::unordered_map<binding*, std::uint64_t> latest;
+        for (auto& [key, b] : bindings_)
+            if (b.instance == gone)
+                latest.emplace(&b, 0);
+        if (latest.empty())
+            return;
+        for (auto const& s : slots_) {
+            if (!s.used || s.instance == nowhere || s.of.content.key.empty())
+                continue;
+            auto& b = bindings_.at(s.of.content.key);
+            auto const found = latest.find(&b);
+            if (found != latest.end() && s.arrival > found->second) {
+                found->second = s.arrival;
+                b.instance = s.instance;
+            }
+        }
     }
 
     void bind_all()
