@@ -307,7 +307,8 @@ public:
     template <class F>
     void notices(F& f)
     {
-        std::map<queue_name const*, std::vector<touched>> by_queue;
+        auto const by_name = [](queue_name const* a, queue_name const* b) { return *a < *b; }; // addresses differ from run to run
+        std::map<queue_name const*, std::vector<touched>, decltype(by_name)> by_queue{by_name};
         for (auto const& t : touched_)
             if (t.state == message_state::ready || t.state == message_state::delayed)
                 by_queue[t.name].push_back(t);
