@@ -13,6 +13,7 @@
 #include <cstdint>
 #include <cstdio>
 #include <iostream>
+#include <limits>
 #include <memory>
 #include <mutex>
 #include <stdexcept>
@@ -70,6 +71,7 @@ private:
         std::vector<std::string> left_out; // kinds of faults
         unsigned jobs = 1;
         std::size_t most_failures = 3;
+        std::uint64_t most_seconds = std::numeric_limits<std::uint64_t>::max();
         bool hashes = false;
         bool help = false;
     };
@@ -91,6 +93,7 @@ private:
             text += " " + std::string{kind};
         text += "\n  --without N[,N...]         single faults of the plan that do not come\n"
                 "  --jobs N                   seeds run at the same time; 1 unless given\n"
+                "  --seconds N                of real time; begins no more seeds after it\n"
                 "  --failures N               stop after so many; 3 unless given\n"
                 "  --hashes                   print the trace hash of each run\n";
         return text;
@@ -144,6 +147,8 @@ private:
                     a.options.without.push_back(number(n));
             else if (option == "--jobs")
                 a.jobs = static_cast<unsigned>(std::clamp<std::uint64_t>(number(value()), 1, 256));
+            else if (option == "--seconds")
+                a.most_seconds = number(value());
             else if (option == "--failures")
                 a.most_failures = number(value());
             else
@@ -208,7 +213,7 @@ private:
             return failures.size() >= a.most_failures;
         };
         auto const work = [&] {
-            for (auto seed = next++; seed <= a.last; seed = next++)
+            for (auto seed = next++; seed <= a.last && seconds() < static_cast<double>(a.most_seconds); seed = next++)
                 for (auto const& s : a.scenarios) {
                     auto o = a.options;
                     o.seed = seed;
@@ -224,8 +229,8 @@ private:
         work();
         for (auto& t : others)
             t.join();
-        std::printf("%llu runs of seeds %llu..%llu, %llu steps, %.0f s of virtual time in %.1f s: %.0f times as fast; %zu broken\n",
-            static_cast<unsigned long long>(runs), static_cast<unsigned long long>(a.first), static_cast<unsigned long long>(a.last),
+        std::printf("%llu runs of seeds from %llu on, %llu steps, %.0f s of virtual time in %.1f s: %.0f times as fast; %zu broken\n",
+            static_cast<unsigned long long>(runs), static_cast<unsigned long long>(a.first),
             static_cast<unsigned long long>(steps), std::chrono::duration<double>(simulated).count(), seconds(),
             std::chrono::duration<double>(simulated).count() / seconds(), failures.size());
         for (auto const& f : failures)
