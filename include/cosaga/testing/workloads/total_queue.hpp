@@ -147,7 +147,8 @@ private:
                 at_->note("committed", n.id);
                 if ((how & 0x80) == 0)
                     co_return;
-                if (co_await is_acknowledged(expected))
+                bool const acknowledged = co_await is_acknowledged(expected);
+                if (acknowledged)
                     o = outcome::acknowledged;
             } catch (std::exception const& e) {
                 if (o == outcome::attempted)
