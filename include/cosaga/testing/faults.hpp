@@ -40,7 +40,7 @@ struct faults {
     duration partition_every{}; ///< of each pair of hosts: packets are lost, one way or both
     duration partition_for = std::chrono::seconds{10}; ///< the longest
     duration jump_every{};      ///< of each host: its wall clock jumps
-    duration longest_jump = std::chrono::hours{1};
+    duration longest_jump = std::chrono::hours{1}; ///< how far it is from the truth at most
     duration slow_disk{};       ///< the longest time until a store begins what it is given
     double failing_groups = 0;  ///< probability that a commit of a store in memory fails
     disk_faults disk{};         ///< of simulated files
@@ -111,7 +111,7 @@ struct fault_event {
     std::size_t host = 0;
     std::size_t other = 0;     ///< the other end of a partition
     std::uint64_t chance = 0;  ///< decides the details
-    duration span{};           ///< how long it lasts, or how far the clock jumps
+    duration span{};           ///< how long it lasts, or how far the clock is off afterwards
 };
 
 /// The faults that come at a time, for `hosts` hosts and a run of `span`, in order. Leaving out one kind does not change the others.

@@ -181,6 +181,10 @@ public:
 
 private:
     duration since_begin() const noexcept { return scheduler_.now().time_since_epoch(); }
+    time_point true_time() const noexcept
+    {
+        return time_point{std::chrono::sys_days{std::chrono::year{2026} / 1 / 1}} + since_begin();
+    }
     void note(std::string const& what) { history_.add(since_begin(), {}, what); }
     void note(std::string const& what, host const& h) { history_.add(since_begin(), h.name(), what); }
 
@@ -216,10 +220,9 @@ private:
     // A service that ends by itself is started again, as by a supervisor, unless it was run once.
     void boot(host& h, host::program const& p, bool supervised)
     {
-        auto const start = time_point{std::chrono::sys_days{std::chrono::year{2026} / 1 / 1}} + since_begin() + h.clock_offset_;
         auto const steady_offset = scheduler_.random_between({}, std::chrono::hours{1000}); // since its boot, or another one's
         ++h.boots_;
-        h.environment_ = std::make_unique<virtual_environment>(scheduler_, start, steady_offset);
+        h.environment_ = std::make_unique<virtual_environment>(scheduler_, true_time() + h.clock_offset_, steady_offset);
         h.stopping_ = std::make_unique<detail::event>(h.environment_->get_executor());
         h.stop_asked_ = false;
         h.crash_in_.reset();
@@ -257,7 +260,7 @@ private:
         if (!h.is_up())
             return;
         network_.close_all(h.number());
-        h.clock_offset_ = h.environment_->now() - time_point{std::chrono::sys_days{std::chrono::year{2026} / 1 / 1}} - since_begin();
+        h.clock_offset_ = h.environment_->now() - true_time();
         scheduler_.retire(h.environment_->get_domain());
         h.service_.reset();
         h.stopping_.reset();
@@ -291,9 +294,9 @@ private:
             break;
         case fault_kind::jump:
             if (h.is_up()) {
-                auto const by = f.chance % 2 == 0 ? f.span : -f.span;
-                note("clock jumps by " + std::to_string(by.count() / 1'000'000) + " s", h);
-                h.environment_->jump_wall_clock(by);
+                auto const off = f.chance % 2 == 0 ? f.span : -f.span;
+                note("clock is set to " + std::to_string(off.count() / 1'000'000) + " s from the truth", h);
+                h.environment_->jump_wall_clock(true_time() + off - h.environment_->now());
             }
             break;
         case fault_kind::partition: partition(f); break;
