@@ -49,6 +49,7 @@ public:
         auto const store = Platform::open(h);
         bool at_rest = false;
         auto read = [&](auto& tx) {
+            Platform::verify(tx);
             applied_[h.name()] = Platform::entries(tx, "applied");
             at_rest = count_pending(tx) == 0;
         };
@@ -147,7 +148,8 @@ private:
                 at_->note("committed", n.id);
                 if ((how & 0x80) == 0)
                     co_return;
-                if (co_await is_acknowledged(expected))
+                bool const acknowledged = co_await is_acknowledged(expected);
+                if (acknowledged)
                     o = outcome::acknowledged;
             } catch (std::exception const& e) {
                 if (o == outcome::attempted)
