@@ -1,5 +1,6 @@
 // Copyright the cosaga authors. Distributed under the Boost Software License, Version 1.0.
 #include <cosaga/testing/runner.hpp>
+#include <cosaga/testing/sqlite_platform.hpp>
 #include <cosaga/testing/workloads/key_order.hpp>
 #include <cosaga/testing/workloads/ledger.hpp>
 #include <cosaga/testing/workloads/parked_messages.hpp>
@@ -13,5 +14,9 @@ int main(int argc, char** argv)
     r.add<total_queue<>>("total_queue");
     r.add<key_order<>>("key_order");
     r.add<parked_messages<>>("parked_messages");
+    r.add<ledger<sqlite_platform>>("ledger_sqlite");
+    r.add<total_queue<sqlite_platform>>("total_queue_sqlite");
+    r.add<key_order<sqlite_platform>>("key_order_sqlite");
+    r.add<parked_messages<sqlite_platform>>("parked_messages_sqlite");
     return r.main(argc, argv);
 }

@@ -37,8 +37,11 @@ public:
     {
         if (options.path.empty() || options.path == ":memory:")
             throw make_error(errc::bad_argument, "sqlite_store needs the path of a file; for no file use memory_store");
-        create_private_file(options.path);
-        handle_.open(SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX);
+        if (options.vfs.empty()) {
+            create_private_file(options.path);
+            handle_.open(SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX);
+        } else
+            handle_.open(SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, options.vfs.c_str());
         if (sqlite3_db_readonly(handle_.get(), "main") == 1) // SQLite would say so at the first write
             throw make_error(errc::store_failed, "cannot write " + options.path + ": it is read-only for this user");
         configure(options);

@@ -41,10 +41,10 @@ public:
     sqlite_handle(sqlite_handle const&) = delete;
     sqlite_handle& operator=(sqlite_handle const&) = delete;
 
-    void open(int flags)
+    void open(int flags, char const* vfs = nullptr)
     {
         sqlite3* db = nullptr;
-        int const code = sqlite3_open_v2(path_.c_str(), &db, flags, nullptr);
+        int const code = sqlite3_open_v2(path_.c_str(), &db, flags, vfs);
         db_.reset(db);
         if (code != SQLITE_OK)
             fail(code, "cannot open", errc::store_failed);

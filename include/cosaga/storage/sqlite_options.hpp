@@ -31,6 +31,8 @@ struct sqlite_options {
     bool foreign_keys = true;
     /// How often to look for commits of other processes, while somebody watches a queue. 0: never.
     duration poll_interval = std::chrono::seconds{1};
+    /// The name of a registered SQLite VFS that holds the file instead of the system, which then is not touched. Empty: SQLite's default.
+    std::string vfs{};
 };
 
 } // namespace cosaga

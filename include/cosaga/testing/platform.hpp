@@ -28,6 +28,7 @@ namespace cosaga::testing {
 /// | `P::get(tx, table, key)`              | `std::optional<std::string>` from a table of the workload's own |
 /// | `P::put(tx, table, key, value)`       | |
 /// | `P::entries(tx, table)`               | `std::map<std::string, std::string>` |
+/// | `P::verify(tx)`                       | throws when what is on the disk is broken in itself |
 ///
 /// This one keeps everything in memory: the fastest.
 struct memory_platform {
@@ -55,6 +56,7 @@ struct memory_platform {
     {
         return tx.entries(table);
     }
+    static void verify(memory_transaction&) {}
 };
 
 /// How many messages a store has still to send or to apply: what is not at its end.

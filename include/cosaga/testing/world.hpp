@@ -109,8 +109,10 @@ public:
         ++round_; // what would still come does not
         set_faults({});
         network_.mend_all();
-        for (auto const& h : hosts_)
+        for (auto const& h : hosts_) {
             h->crash_in_.reset();
+            keep_power(*h);
+        }
         note("nothing more goes wrong");
     }
 
@@ -255,10 +257,18 @@ private:
             start_later(h, std::chrono::seconds{1});
     }
 
+    // A loss of power that was to come in the middle of writing.
+    static void keep_power(host& h)
+    {
+        for (auto const& d : h.durables_)
+            d->lose_power_at(0, nullptr);
+    }
+
     void switch_off(host& h)
     {
         if (!h.is_up())
             return;
+        keep_power(h); // it was meant for this boot
         network_.close_all(h.number());
         h.clock_offset_ = h.environment_->now() - true_time();
         scheduler_.retire(h.environment_->get_domain());

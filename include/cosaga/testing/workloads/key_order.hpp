@@ -46,6 +46,7 @@ public:
         auto const store = Platform::open(h);
         bool at_rest = false;
         auto read = [&](auto& tx) {
+            Platform::verify(tx);
             if (h.name() == "sender")
                 sent_ = Platform::entries(tx, "numbers");
             else

@@ -53,6 +53,7 @@ public:
         auto const store = Platform::open(h);
         bool at_rest = false;
         auto read = [&](auto& tx) {
+            Platform::verify(tx);
             b.balances = Platform::entries(tx, "balances");
             b.sent = Platform::entries(tx, "sent");
             b.credited = Platform::entries(tx, "credited");

@@ -53,6 +53,7 @@ public:
         auto& found = h.name() == "sender" ? at_sender_ : at_receiver_;
         found = {};
         auto read = [&](auto& tx) {
+            Platform::verify(tx);
             found.sent = Platform::entries(tx, "sent");
             found.applied = Platform::entries(tx, "applied");
             at_rest = count_pending(tx) == 0;

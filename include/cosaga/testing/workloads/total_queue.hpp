@@ -49,6 +49,7 @@ public:
         auto const store = Platform::open(h);
         bool at_rest = false;
         auto read = [&](auto& tx) {
+            Platform::verify(tx);
             applied_[h.name()] = Platform::entries(tx, "applied");
             at_rest = count_pending(tx) == 0;
         };
