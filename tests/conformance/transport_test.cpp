@@ -1,7 +1,5 @@
 // Copyright the cosaga authors. Distributed under the Boost Software License, Version 1.0.
 #include <boost/asio/experimental/awaitable_operators.hpp>
-#include <boost/asio/post.hpp>
-#include <boost/asio/use_awaitable.hpp>
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -86,16 +84,38 @@ asio::awaitable<std::vector<settlement>> settled(publisher_handle& p, std::size_
     co_return all;
 }
 
-// Lets others run, so many times.
-asio::awaitable<void> yield(std::uint64_t times)
+// Receives and acknowledges until `count` different messages have come.
+asio::awaitable<std::vector<delivery>> consume(subscription_handle& s, std::size_t count)
 {
-    for (; times > 0; --times)
-        co_await asio::post(asio::use_awaitable);
+    std::vector<delivery> all;
+    std::set<std::uint64_t> seen;
+    while (seen.size() < count) {
+        auto some = co_await s.receive(count);
+        acknowledge(s, some);
+        for (auto& d : some)
+            if (seen.insert(number_of(d)).second)
+                all.push_back(std::move(d));
+    }
+    co_return all;
+}
+
+// Until so many are settled. What comes again is acknowledged again: the first time may have got lost.
+asio::awaitable<std::vector<settlement>> settled(publisher_handle& p, std::size_t count, subscription_handle& s)
+{
+    using namespace asio::experimental::awaitable_operators;
+    auto const acknowledge_all = [&s]() -> asio::awaitable<void> {
+        for (;;) {
+            auto const some = co_await s.receive(100);
+            acknowledge(s, some);
+        }
+    };
+    auto all = co_await (settled(p, count) || acknowledge_all());
+    co_return std::get<0>(std::move(all));
 }
 
 // What is received until nothing comes for a while.
 asio::awaitable<std::vector<delivery>> collect_until_quiet(
-    cosaga::environment& env, subscription_handle& s, cosaga::duration quiet = 200ms)
+    cosaga::environment& env, subscription_handle& s, cosaga::duration quiet)
 {
     using namespace asio::experimental::awaitable_operators;
     std::vector<delivery> all;
@@ -111,6 +131,7 @@ asio::awaitable<std::vector<delivery>> collect_until_quiet(
 // Receives and acknowledges until the subscription is closed.
 struct running_consumer {
     std::vector<delivery> received;
+    std::vector<delivery>* into = &received; // several may share one: the tests are on a strand
     bool ended = false;
 
     asio::awaitable<void> run(subscription_handle& s, std::size_t most = 100)
@@ -126,7 +147,7 @@ struct running_consumer {
             }
             acknowledge(s, batch);
             for (auto& d : batch)
-                received.push_back(std::move(d));
+                into->push_back(std::move(d));
         }
     }
 };
@@ -137,15 +158,28 @@ void ignore_end(std::exception_ptr e)
         std::rethrow_exception(e);
 }
 
+// Of what has come for the first time: with the same message again nothing is done.
 void expect_order_per_key(std::vector<delivery> const& received)
 {
     std::map<std::string, std::uint64_t> last;
+    std::set<std::uint64_t> seen;
     for (auto const& d : received) {
+        if (!seen.insert(number_of(d)).second)
+            continue;
         auto const [place, first] = last.try_emplace(d.content.key, number_of(d));
         if (!first) {
             EXPECT_LT(place->second, number_of(d)) << "of key " << d.content.key;
             place->second = number_of(d);
         }
+    }
+}
+
+// No message came twice, unless that may be.
+void expect_count(std::size_t received, std::size_t sent, bool repeats)
+{
+    EXPECT_GE(received, sent);
+    if (!repeats) {
+        EXPECT_EQ(received, sent) << "a message came twice";
     }
 }
 
@@ -161,13 +195,13 @@ template <class World>
 class transport : public testing::Test, public World {};
 
 using worlds = testing::Types<memory_world<virtual_runner>, memory_world<real_runner<2>>, zeromq_world<real_runner<1>>,
-    zeromq_world<real_runner<2>>>;
+    zeromq_world<real_runner<2>>, simulated_world<no_faults>, simulated_world<bad_network>>;
 struct world_names {
     template <class World>
     static std::string GetName(int i)
     {
-        return std::vector<std::string>{"memory", "memory_on_threads", "zeromq", "zeromq_on_threads"}.at(
-            static_cast<std::size_t>(i));
+        return std::vector<std::string>{"memory", "memory_on_threads", "zeromq", "zeromq_on_threads", "simulated",
+            "simulated_with_faults"}.at(static_cast<std::size_t>(i));
     }
 };
 TYPED_TEST_SUITE(transport, worlds, world_names);
@@ -189,7 +223,7 @@ TYPED_TEST(transport, carries_messages_with_all_attributes_intact)
         sent.back().time = cosaga::time_point{-1us};
         sent.back().headers = {
             {"subject", ""}, {"traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}};
-        sent.push_back(make_message(2, "some key")); // the same type as the one before it
+        sent.push_back(make_message(2, "another key")); // the same type as the one before it
         sent.back().payload.clear();
         for (int i = 0; i < 256; ++i)
             sent.back().payload.push_back(static_cast<char>(i));
@@ -202,15 +236,25 @@ TYPED_TEST(transport, carries_messages_with_all_attributes_intact)
         std::vector<envelope> batch;
         for (auto const& m : sent)
             batch.push_back({7, m}); // tags need not differ
-        out.publish(batch);
-        auto const received = co_await collect(in, sent.size());
-        for (std::size_t i = 0; i < sent.size(); ++i) {
-            EXPECT_EQ(received[i].content, sent[i]) << "message " << i;
-            EXPECT_EQ(received[i].sender, "shop");
-            EXPECT_EQ(received[i].attempt, 1u);
+        auto const batch_size = batch.size();
+        out.publish(std::move(batch));
+        std::size_t settlements = 0;
+        while (!sent.empty()) {
+            auto const received = co_await in.receive(10);
+            for (auto const& d : received) {
+                auto const found = std::find(sent.begin(), sent.end(), d.content);
+                EXPECT_TRUE(found != sent.end() || this->repeats) << d.content.payload.substr(0, 10);
+                if (found != sent.end()) {
+                    sent.erase(found);
+                    ++settlements;
+                }
+                EXPECT_EQ(d.sender, "shop");
+                EXPECT_EQ(d.attempt, 1u);
+            }
+            acknowledge(in, received);
         }
-        acknowledge(in, received);
-        auto const outcomes = co_await settled(out, sent.size());
+        EXPECT_EQ(settlements, batch_size);
+        auto const outcomes = co_await settled(out, batch_size, in);
         for (auto const& o : outcomes) {
             EXPECT_EQ(o.tag, 7u);
             EXPECT_EQ(o.result, verdict::accepted);
@@ -249,11 +293,10 @@ TYPED_TEST(transport, keeps_topics_and_consumers_apart)
         first = 0;
         for (auto const& r : routes) {
             auto const name = std::pair{r.topic, r.consumer};
-            auto const received = co_await collect(in.at(name), 100);
-            for (std::size_t i = 0; i < received.size(); ++i)
-                EXPECT_EQ(number_of(received[i]), first + i);
-            acknowledge(in.at(name), received);
-            auto const outcomes = co_await settled(out.at(name), 100);
+            auto const received = co_await consume(in.at(name), 100);
+            EXPECT_EQ(*numbers_of(received).begin(), first);
+            EXPECT_EQ(*numbers_of(received).rbegin(), first + 99);
+            auto const outcomes = co_await settled(out.at(name), 100, in.at(name));
             for (auto const& o : outcomes)
                 EXPECT_TRUE(o.tag >= first && o.tag < first + 100);
             first += 100;
@@ -274,7 +317,10 @@ TYPED_TEST(transport, shares_messages_between_instances_with_keys_in_order)
         in.push_back(two->subscribe("orders", "stock"));
         one->start();
         two->start();
+        std::vector<delivery> all;
         std::vector<running_consumer> consumers(in.size());
+        for (auto& c : consumers)
+            c.into = &all;
         for (std::size_t i = 0; i < in.size(); ++i)
             asio::co_spawn(this->executor(), consumers[i].run(in[i], 7), ignore_end);
         auto out = sender->open_publisher("orders", "stock");
@@ -290,13 +336,8 @@ TYPED_TEST(transport, shares_messages_between_instances_with_keys_in_order)
             outstanding -= outcomes.size();
             done += outcomes.size();
         }
-        std::vector<delivery> all;
-        for (auto& c : consumers) {
-            expect_order_per_key(c.received);
-            for (auto& d : c.received)
-                all.push_back(std::move(d));
-        }
-        EXPECT_EQ(all.size(), count) << "a message came twice or not at all";
+        expect_order_per_key(all);
+        expect_count(all.size(), count, this->repeats);
         EXPECT_EQ(numbers_of(all).size(), count);
         co_await one->close();
         co_await two->close();
@@ -308,6 +349,8 @@ TYPED_TEST(transport, shares_messages_between_instances_with_keys_in_order)
 
 TYPED_TEST(transport, keeps_a_key_with_the_instance_that_has_it_unsettled)
 {
+    if (!this->pipelines_keys)
+        GTEST_SKIP() << "here only one message of a key is on the way";
     this->run([&]() -> asio::awaitable<void> {
         auto one = this->receiver("warehouse", "a");
         auto two = this->receiver("warehouse", "b");
@@ -318,11 +361,11 @@ TYPED_TEST(transport, keeps_a_key_with_the_instance_that_has_it_unsettled)
         two->start();
         auto out = sender->open_publisher("orders", "stock");
         out.publish(make_batch(0, 100, 10));
-        std::vector<delivery> at_one = co_await collect_until_quiet(this->env(), in_one);
-        std::vector<delivery> at_two = co_await collect_until_quiet(this->env(), in_two);
+        std::vector<delivery> at_one = co_await collect_until_quiet(this->env(), in_one, this->quiet);
+        std::vector<delivery> at_two = co_await collect_until_quiet(this->env(), in_two, this->quiet);
         out.publish(make_batch(100, 100, 10));
-        auto more_at_one = co_await collect_until_quiet(this->env(), in_one);
-        auto more_at_two = co_await collect_until_quiet(this->env(), in_two);
+        auto more_at_one = co_await collect_until_quiet(this->env(), in_one, this->quiet);
+        auto more_at_two = co_await collect_until_quiet(this->env(), in_two, this->quiet);
         for (auto& d : more_at_one)
             at_one.push_back(std::move(d));
         for (auto& d : more_at_two)
@@ -340,31 +383,31 @@ TYPED_TEST(transport, keeps_a_key_with_the_instance_that_has_it_unsettled)
 
 TYPED_TEST(transport, gives_a_retried_message_again_after_its_delay_and_before_later_ones_of_its_key)
 {
+    if (this->repeats)
+        GTEST_SKIP() << "here another copy may come first";
     this->run([&]() -> asio::awaitable<void> {
         auto receiver = this->receiver("warehouse", "a");
         auto sender = this->sender("shop", {{"orders", "stock", {"a"}}});
         auto in = receiver->subscribe("orders", "stock");
         receiver->start();
         auto out = sender->open_publisher("orders", "stock");
-        out.publish(make_batch(0, 10, 2)); // even ones are of key0
+        out.publish(make_batch(0, 10, 2)); // even ones are of one key, odd ones of the other
         auto first = co_await collect(in, 1);
+        auto const number = number_of(first.front());
         auto const before = this->env().steady_now();
         in.retry(std::move(first.front()), 100ms);
 
-        auto const others = co_await collect(in, 5);
-        acknowledge(in, others);
+        auto const others = co_await consume(in, 5);
         for (auto const& d : others)
-            EXPECT_EQ(number_of(d) % 2, 1u) << "overtook a retried message of its key";
+            EXPECT_NE(number_of(d) % 2, number % 2) << "overtook a retried message of its key";
         auto again = co_await in.receive(100);
         EXPECT_GE(this->env().steady_now() - before, 100ms);
         EXPECT_EQ(again.size(), 1u) << "the key waits until it is settled";
-        EXPECT_EQ(number_of(again.front()), 0u);
         EXPECT_EQ(again.front().attempt, 2u);
-        EXPECT_EQ(again.front().content, make_message(0, "key0"));
+        EXPECT_EQ(again.front().content, make_message(number, "key" + std::to_string(number)));
         acknowledge(in, again);
-        auto const rest = co_await collect(in, 4);
+        auto const rest = co_await consume(in, 4);
         expect_order_per_key(rest);
-        acknowledge(in, rest);
         auto const outcomes = co_await settled(out, 10);
         for (auto const& o : outcomes)
             EXPECT_EQ(o.result, verdict::accepted);
@@ -413,7 +456,7 @@ TYPED_TEST(transport, keeps_the_order_of_keys_when_many_are_retried_by_several_i
         out.publish(make_batch(0, count, 20));
         co_await settled(out, count);
         EXPECT_EQ(numbers_of(applied).size(), count);
-        EXPECT_EQ(applied.size(), count);
+        expect_count(applied.size(), count, this->repeats);
         expect_order_per_key(applied);
         co_await receiver->close();
     });
@@ -427,17 +470,26 @@ TYPED_TEST(transport, settles_a_rejected_message_with_its_reason_and_content)
         auto in = receiver->subscribe("orders", "stock");
         receiver->start();
         auto out = sender->open_publisher("orders", "stock");
-        out.publish(make_batch(0, 3, 1));
-        auto const received = co_await collect(in, 3);
-        in.reject(received[1].tag, "no such item");
-        in.reject(received[1].tag, "settled already");
-        acknowledge(in, received);
-        auto const outcomes = co_await settled(out, 3);
+        out.publish(make_batch(0, 3, 3));
+        auto const refuse = [&in]() -> asio::awaitable<void> {
+            for (;;) {
+                auto const received = co_await in.receive(3);
+                for (auto const& d : received)
+                    if (number_of(d) == 1) {
+                        in.reject(d.tag, "no such item");
+                        in.reject(d.tag, "settled already");
+                    }
+                acknowledge(in, received);
+            }
+        };
+        using namespace asio::experimental::awaitable_operators;
+        auto const ended = co_await (settled(out, 3) || refuse());
+        auto const& outcomes = std::get<0>(ended);
         for (auto const& o : outcomes) {
             EXPECT_EQ(o.result, o.tag == 1 ? verdict::rejected : verdict::accepted);
             EXPECT_EQ(o.reason, o.tag == 1 ? "no such item" : "");
             if (o.tag == 1) {
-                EXPECT_EQ(o.content, make_message(1, "key0"));
+                EXPECT_EQ(o.content, make_message(1, "key1"));
             }
         }
     });
@@ -459,7 +511,8 @@ TYPED_TEST(transport, does_not_let_one_consumer_block_another)
         running_consumer consumer;
         asio::co_spawn(this->executor(), consumer.run(in), ignore_end);
         co_await settled(out, 1000);
-        EXPECT_EQ(consumer.received.size(), 1000u);
+        EXPECT_EQ(numbers_of(consumer.received).size(), 1000u);
+        expect_count(consumer.received.size(), 1000u, this->repeats);
         co_await receiver->close();
     });
 }
@@ -473,17 +526,19 @@ TYPED_TEST(transport, holds_messages_back_from_a_consumer_that_does_not_settle)
         receiver->start();
         auto out = sender->open_publisher("orders", "stock");
         out.publish(make_batch(0, 1000));
-        auto first = co_await collect_until_quiet(this->env(), in);
+        auto first = co_await collect_until_quiet(this->env(), in, this->quiet);
         EXPECT_EQ(first.size(), 10u);
         first.resize(3);
         acknowledge(in, first);
-        auto const next = co_await collect_until_quiet(this->env(), in);
+        auto const next = co_await collect_until_quiet(this->env(), in, this->quiet);
         EXPECT_EQ(next.size(), 3u);
     });
 }
 
 TYPED_TEST(transport, holds_bytes_back_from_a_consumer_that_does_not_settle)
 {
+    if (!this->has_window_of_bytes)
+        GTEST_SKIP() << "here only messages are counted";
     this->run([&]() -> asio::awaitable<void> {
         auto receiver = this->receiver("warehouse", "a", {.messages = 1000, .bytes = 100'000});
         auto sender = this->sender("shop", {{"orders", "stock", {"a"}}});
@@ -494,7 +549,7 @@ TYPED_TEST(transport, holds_bytes_back_from_a_consumer_that_does_not_settle)
         for (auto& e : batch)
             e.content.payload.assign(e.tag == 50 ? 500'000 : 30'000, 'x');
         out.publish(std::move(batch));
-        auto const first = co_await collect_until_quiet(this->env(), in);
+        auto const first = co_await collect_until_quiet(this->env(), in, this->quiet);
         EXPECT_EQ(first.size(), 3u);
         acknowledge(in, first);
         running_consumer consumer; // also the one that is larger than the window comes through
@@ -547,10 +602,10 @@ TYPED_TEST(transport, lets_nothing_in_before_it_is_started)
         auto in = receiver->subscribe("orders", "stock");
         auto out = sender->open_publisher("orders", "stock");
         out.publish(make_batch(0, 10));
-        auto const early = co_await collect_until_quiet(this->env(), in);
+        auto const early = co_await collect_until_quiet(this->env(), in, this->quiet);
         EXPECT_TRUE(early.empty());
         receiver->start();
-        auto const received = co_await collect(in, 10);
+        auto const received = co_await consume(in, 10);
         EXPECT_EQ(numbers_of(received).size(), 10u);
     });
 }
@@ -566,10 +621,9 @@ TYPED_TEST(transport, waits_for_a_receiver_that_starts_late)
         receiver->start();
         co_await this->env().sleep_for(100ms);
         auto in = receiver->subscribe("orders", "stock"); // later than the connection
-        auto const received = co_await collect(in, 100);
+        auto const received = co_await consume(in, 100);
         expect_order_per_key(received);
-        acknowledge(in, received);
-        co_await settled(out, 100);
+        co_await settled(out, 100, in);
     });
 }
 
@@ -665,6 +719,8 @@ TYPED_TEST(transport, takes_messages_again_from_a_sender_that_died_and_was_start
 
 TYPED_TEST(transport, gives_what_a_closed_subscription_had_unsettled_to_another_instance)
 {
+    if (!this->pipelines_keys)
+        GTEST_SKIP() << "here only one message of a key is on the way";
     this->run([&]() -> asio::awaitable<void> {
         auto receiver = this->receiver("warehouse", "a");
         auto sender = this->sender("shop", {{"orders", "stock", {"a"}}});
@@ -707,16 +763,16 @@ TYPED_TEST(transport, loses_nothing_when_waiting_is_cancelled)
                 out.publish(make_batch(published++, 1, 10));
             // Both sides of each race may be ready at the same time.
             ++race;
-            auto got = co_await (in.receive(3) || yield(race % 40));
+            auto got = co_await (in.receive(3) || this->let_others_run(race % 40));
             if (got.index() == 0) {
                 for (auto const& d : std::get<0>(got))
-                    EXPECT_TRUE(received.insert(number_of(d)).second) << number_of(d) << " came twice";
+                    EXPECT_TRUE(received.insert(number_of(d)).second || this->repeats) << number_of(d) << " came twice";
                 acknowledge(in, std::get<0>(got));
             } else {
                 ++cancelled;
             }
             ++race;
-            auto done = co_await (out.settled() || yield(race % 40));
+            auto done = co_await (out.settled() || this->let_others_run(race % 40));
             if (done.index() == 0) {
                 for (auto const& s : std::get<0>(done))
                     EXPECT_TRUE(accepted.insert(s.tag).second);
@@ -755,7 +811,7 @@ TYPED_TEST(transport, loses_none_of_many_messages_from_many_senders)
         while (done < senders)
             co_await this->env().sleep_for(5ms);
         co_await receiver->close();
-        EXPECT_EQ(consumer.received.size(), senders * each);
+        expect_count(consumer.received.size(), senders * each, this->repeats);
         EXPECT_EQ(numbers_of(consumer.received).size(), senders * each);
         std::map<std::string, std::vector<delivery>> by_sender;
         for (auto& d : consumer.received)
@@ -820,10 +876,13 @@ TYPED_TEST(transport, closes_while_messages_flow_and_repeats_what_was_not_settle
 
 TYPED_TEST(transport, does_not_repeat_what_was_acknowledged_before_closing)
 {
+    if (this->repeats)
+        GTEST_SKIP() << "here acknowledgements get lost";
     this->run([&]() -> asio::awaitable<void> {
         auto sender = this->sender("shop", {{"orders", "stock", {"a"}}});
         auto out = sender->open_publisher("orders", "stock");
         out.publish(make_batch(0, 100));
+        std::set<std::uint64_t> acknowledged;
         {
             auto receiver = this->receiver("warehouse", "a");
             auto in = receiver->subscribe("orders", "stock");
@@ -831,13 +890,16 @@ TYPED_TEST(transport, does_not_repeat_what_was_acknowledged_before_closing)
             auto received = co_await collect(in, 100);
             received.resize(70);
             acknowledge(in, received);
+            acknowledged = numbers_of(received);
             co_await receiver->close();
         }
         auto receiver = this->receiver("warehouse", "a");
         auto in = receiver->subscribe("orders", "stock");
         receiver->start();
-        auto const rest = co_await collect_until_quiet(this->env(), in);
-        EXPECT_EQ(rest.size(), 30u);
+        auto const rest = co_await collect_until_quiet(this->env(), in, this->quiet);
+        for (auto const n : numbers_of(rest))
+            EXPECT_FALSE(acknowledged.contains(n)) << n << " came again";
+        EXPECT_EQ(numbers_of(rest).size(), 30u);
         acknowledge(in, rest);
         co_await settled(out, 100);
     });

@@ -1,17 +1,22 @@
 // Copyright the cosaga authors. Distributed under the Boost Software License, Version 1.0.
 #pragma once
 
+#include <cosaga/testing/simulated_transport.hpp>
 #include <cosaga/testing/virtual_environment.hpp>
+#include <cosaga/testing/world.hpp>
 #include <cosaga/transport/memory.hpp>
 #include <cosaga/transport/zeromq.hpp>
 
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/post.hpp>
 #include <boost/asio/strand.hpp>
+#include <boost/asio/use_awaitable.hpp>
 
 #include <chrono>
 #include <cstddef>
+#include <cstdint>
 #include <exception>
 #include <map>
 #include <memory>
@@ -37,6 +42,24 @@ struct window {
     std::size_t messages = 1024;
     std::size_t bytes = std::size_t{16} << 20;
 };
+
+/// What the tests may expect beyond the contract of `transport`.
+struct strong_transport {
+    /// A message comes again only after a connection or a subscription has ended.
+    static constexpr bool repeats = false;
+    /// Several messages of a key come before the first of them is settled, and all of them to one instance.
+    static constexpr bool pipelines_keys = true;
+    static constexpr bool has_window_of_bytes = true;
+    /// When nothing has come for so long, nothing will.
+    static constexpr cosaga::duration quiet = 200ms;
+};
+
+/// Lets others run, so many times.
+inline asio::awaitable<void> yield(std::uint64_t times)
+{
+    for (; times > 0; --times)
+        co_await asio::post(asio::use_awaitable);
+}
 
 /// Runs coroutines in virtual time on one thread.
 class virtual_runner {
@@ -105,8 +128,10 @@ private:
 
 /// Services with in-process transports on one network. A place is nothing there: whoever subscribes is found.
 template <class Runner>
-class memory_world : public Runner {
+class memory_world : public Runner, public strong_transport {
 public:
+    static asio::awaitable<void> let_others_run(std::uint64_t times) { return yield(times); }
+
     using transport_type = cosaga::memory_transport;
 
     std::unique_ptr<transport_type> receiver(std::string name, std::string const& /*place*/, window w = {})
@@ -133,8 +158,10 @@ private:
 
 /// Services that talk over TCP on the loopback interface.
 template <class Runner>
-class zeromq_world : public Runner {
+class zeromq_world : public Runner, public strong_transport {
 public:
+    static asio::awaitable<void> let_others_run(std::uint64_t times) { return yield(times); }
+
     using transport_type = cosaga::zeromq_transport;
 
     std::unique_ptr<transport_type> receiver(std::string name, std::string const& place, window w = {})
@@ -177,6 +204,105 @@ public:
 
 private:
     std::map<std::string, std::string> endpoints_;
+};
+
+/// Runs coroutines on one host of a simulated world.
+class simulated_runner {
+public:
+    explicit simulated_runner(cosaga::testing::network_faults const& faults = {})
+    {
+        for (auto const* const name : {"test", "senders", "a", "b"})
+            world_.add_host<idle>(name);
+        world_.run_for(cosaga::duration::zero());
+        world_.get_network().set_faults(faults);
+        strand_ = asio::make_strand(env().get_executor());
+    }
+
+    cosaga::environment& env() { return host("test").get_environment(); }
+    asio::any_io_executor executor() { return strand_; }
+    cosaga::testing::host& host(std::string const& name) { return world_.find_host(name); }
+
+    // In a network nothing comes without time.
+    asio::awaitable<void> let_others_run(std::uint64_t times) { return env().sleep_for(times * 200us); }
+
+    template <class Test>
+    void run(Test test)
+    {
+        bool done = false;
+        std::exception_ptr failed;
+        asio::co_spawn(strand_, test(), [&](std::exception_ptr e) {
+            failed = e;
+            done = true;
+        });
+        auto& scheduler = world_.get_scheduler();
+        auto const until = scheduler.now() + 1h;
+        scheduler.run_until([&] { return done || scheduler.now() > until; });
+        if (failed)
+            std::rethrow_exception(failed);
+        if (!done)
+            throw std::runtime_error{"the test waits for something that never happens, seed " + std::to_string(seed_)};
+        scheduler.poll();
+    }
+
+private:
+    struct idle {
+        explicit idle(cosaga::testing::host& h) : at{&h} {}
+        asio::awaitable<void> run() { return at->until_stopped(); }
+        cosaga::testing::host* at;
+    };
+
+    static inline std::uint64_t seeds_ = 0; // a test that is repeated is another one
+
+    std::uint64_t seed_ = ++seeds_;
+    cosaga::testing::world world_{{.seed = seed_}};
+    asio::any_io_executor strand_;
+};
+
+struct no_faults {
+    static constexpr bool any = false;
+    static cosaga::testing::network_faults make() { return {}; }
+};
+struct bad_network {
+    static constexpr bool any = true;
+    static cosaga::testing::network_faults make()
+    {
+        cosaga::testing::network_faults f;
+        f.loss = 0.05;
+        f.duplication = 0.05;
+        f.delay = 0.02;
+        return f;
+    }
+};
+
+/// Services with simulated transports on hosts of a world. A place is a host.
+template <class Faults>
+class simulated_world : public simulated_runner {
+public:
+    using transport_type = cosaga::testing::simulated_transport;
+    static constexpr bool repeats = Faults::any;
+    static constexpr bool pipelines_keys = false;
+    static constexpr bool has_window_of_bytes = false;
+    static constexpr cosaga::duration quiet = Faults::any ? 30s : 2s;
+
+    simulated_world() : simulated_runner{Faults::make()} {}
+
+    std::unique_ptr<transport_type> receiver(std::string name, std::string const& place, window w = {})
+    {
+        cosaga::testing::simulated_transport_options options;
+        options.service = std::move(name);
+        options.window_messages = w.messages;
+        return std::make_unique<transport_type>(host(place), options);
+    }
+
+    std::unique_ptr<transport_type> sender(std::string name, std::vector<route> const& routes)
+    {
+        cosaga::testing::simulated_transport_options options;
+        options.service = std::move(name);
+        options.window_messages = window{}.messages;
+        for (auto const& r : routes)
+            options.routes.push_back({r.topic, r.consumer, r.places});
+        return std::make_unique<transport_type>(host("senders"), options);
+    }
 };
 
 } // namespace cosaga_tests

@@ -89,7 +89,8 @@ public:
     asio::awaitable<void> close()
     {
         state_->handles.close_all();
-        co_await detail::resume_on(state_->env().get_executor()); // behind what closing the handles has posted
+        state_->serve_all(); // at once: what closing the handles has posted comes too late for who destroys us now
+        co_await detail::resume_on(state_->env().get_executor());
     }
 
     message_limits const& limits() const noexcept { return state_->options.limits; }
@@ -182,6 +183,15 @@ private:
             started = true;
             for (auto const& [port, all] : receivers)
                 let_in(port);
+        }
+
+        void serve_all()
+        {
+            for (auto const& s : std::vector{senders})
+                s->serve();
+            for (auto const& [port, all] : receivers)
+                for (auto const& r : std::vector{all})
+                    r->serve();
         }
 
         void let_in(std::string const& port)
