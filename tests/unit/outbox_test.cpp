@@ -287,6 +287,19 @@ TEST_F(outbox, a_receipt_waits_for_every_destination)
     EXPECT_TRUE(acknowledged);
 }
 
+TEST_F(outbox, who_waits_for_a_receipt_is_told_when_the_outbox_is_destroyed)
+{
+    auto work = [](auto& tx) { return tx.send_with_receipt("orders", order{"a", 1}); };
+    auto const receipt = run(env, shop.node->transact(work));
+    std::exception_ptr told;
+    asio::co_spawn(env.get_executor(), receipt.acknowledged(), [&](std::exception_ptr e) { told = e; });
+    env.run_for(1s);
+    shop.node.reset();
+    env.run_for(1s);
+    ASSERT_TRUE(told);
+    EXPECT_THROW(std::rethrow_exception(told), boost::system::system_error);
+}
+
 TEST_F(outbox, a_receipt_outlives_the_window_of_the_relay)
 {
     shop.options.relay.window_messages = 2;

@@ -47,6 +47,14 @@ public:
             throw make_error(errc::bad_configuration, "outbox: the relay's window must hold at least one message");
     }
 
+    ~outbox_machine() override
+    {
+        try {
+            receipts_->stop(); // who waits for one would keep it, and it who waits
+        } catch (...) { // no memory for the error: they wait on
+        }
+    }
+
     std::string const& service() const noexcept override { return options_.service; }
 
     message compose(transaction_type& tx, std::string_view topic, send_options const& options) override
