@@ -1,6 +1,7 @@
 // Copyright the cosaga authors. Distributed under the Boost Software License, Version 1.0.
 #include <cosaga/testing/runner.hpp>
 #include <cosaga/testing/sqlite_platform.hpp>
+#include <cosaga/testing/workloads/crash_points.hpp>
 #include <cosaga/testing/workloads/key_order.hpp>
 #include <cosaga/testing/workloads/ledger.hpp>
 #include <cosaga/testing/workloads/parked_messages.hpp>
@@ -18,5 +19,6 @@ int main(int argc, char** argv)
     r.add<total_queue<sqlite_platform>>("total_queue_sqlite");
     r.add<key_order<sqlite_platform>>("key_order_sqlite");
     r.add<parked_messages<sqlite_platform>>("parked_messages_sqlite");
+    r.add<crash_points>("crash_points");
     return r.main(argc, argv);
 }

@@ -195,6 +195,7 @@ private:
             auto row = wal.run(handle_);
             if (!row.step() || row.text(0) != "wal")
                 throw make_error(errc::store_failed, handle_.path() + " cannot have a write-ahead log: is it on a network file system?");
+            row.step(); // commits, or says that the disk has refused it: then there is no log, whatever the row says
         }
         run_sqlite(handle_, "PRAGMA journal_size_limit = 67108864"); // what a log that had grown is cut to
         limit_size(o.max_size);
