@@ -4,10 +4,10 @@
 #include <cosaga/detail/alarm.hpp>
 #include <cosaga/detail/config.hpp>
 #include <cosaga/detail/event.hpp>
-#include <cosaga/detail/zeromq_libzmq.hpp>
 #include <cosaga/detail/spawn.hpp>
 #include <cosaga/detail/transport_handles.hpp>
 #include <cosaga/detail/zeromq_authenticator.hpp>
+#include <cosaga/detail/zeromq_libzmq.hpp>
 #include <cosaga/detail/zeromq_pump.hpp>
 #include <cosaga/detail/zeromq_receiver.hpp>
 #include <cosaga/detail/zeromq_sender.hpp>
