@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cosaga/testing/simulated_transport.hpp>
+#include <cosaga/testing/simulated_zeromq.hpp>
 #include <cosaga/testing/virtual_environment.hpp>
 #include <cosaga/testing/world.hpp>
 #include <cosaga/transport/memory.hpp>
@@ -270,6 +271,7 @@ struct bad_network {
         f.loss = 0.05;
         f.duplication = 0.05;
         f.delay = 0.02;
+        f.reset = 0.02;
         return f;
     }
 };
@@ -302,6 +304,56 @@ public:
         for (auto const& r : routes)
             options.routes.push_back({r.topic, r.consumer, r.places});
         return std::make_unique<transport_type>(host("senders"), options);
+    }
+};
+
+/// Services with the ZeroMQ protocol over simulated sockets.
+template <class Faults>
+class simulated_zeromq_world : public simulated_runner {
+public:
+    using transport_type = cosaga::zeromq_transport;
+    static constexpr bool repeats = Faults::any;
+    static constexpr bool pipelines_keys = !Faults::any; // after a reset a key may be at several instances
+    static constexpr bool has_window_of_bytes = true;
+    static constexpr cosaga::duration quiet = Faults::any ? 30s : 2s;
+
+    simulated_zeromq_world() : simulated_runner{Faults::make()} {}
+
+    std::unique_ptr<transport_type> receiver(std::string name, std::string const& place, window w = {})
+    {
+        cosaga::zeromq_options options;
+        options.service = std::move(name);
+        options.listen.push_back(endpoint(place));
+        options.window_messages = w.messages;
+        options.window_bytes = w.bytes;
+        return make(place, options);
+    }
+
+    std::unique_ptr<transport_type> sender(std::string name, std::vector<route> const& routes)
+    {
+        cosaga::zeromq_options options;
+        options.service = std::move(name);
+        options.reconnect = 10ms;
+        for (auto const& r : routes) {
+            cosaga::zeromq_route to;
+            to.topic = r.topic;
+            to.consumer = r.consumer;
+            for (auto const& place : r.places)
+                to.endpoints.push_back(endpoint(place));
+            options.routes.push_back(to);
+        }
+        return make("senders", options);
+    }
+
+    static std::string endpoint(std::string const& place) { return "tcp://" + place + ":7000"; }
+
+private:
+    std::unique_ptr<transport_type> make(std::string const& on, cosaga::zeromq_options options)
+    {
+        auto& h = host(on);
+        options.insecure = true;
+        return std::make_unique<transport_type>(
+            h.get_environment(), std::move(options), std::make_unique<cosaga::testing::simulated_zeromq>(h));
     }
 };
 

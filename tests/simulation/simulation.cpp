@@ -6,6 +6,7 @@
 #include <cosaga/testing/workloads/ledger.hpp>
 #include <cosaga/testing/workloads/parked_messages.hpp>
 #include <cosaga/testing/workloads/total_queue.hpp>
+#include <cosaga/testing/zeromq_platform.hpp>
 
 int main(int argc, char** argv)
 {
@@ -19,6 +20,10 @@ int main(int argc, char** argv)
     r.add<total_queue<sqlite_platform>>("total_queue_sqlite");
     r.add<key_order<sqlite_platform>>("key_order_sqlite");
     r.add<parked_messages<sqlite_platform>>("parked_messages_sqlite");
+    r.add<ledger<zeromq_platform>>("ledger_zeromq");
+    r.add<total_queue<zeromq_platform>>("total_queue_zeromq");
+    r.add<key_order<zeromq_platform>>("key_order_zeromq");
+    r.add<parked_messages<zeromq_platform>>("parked_messages_zeromq");
     r.add<crash_points>("crash_points");
     return r.main(argc, argv);
 }

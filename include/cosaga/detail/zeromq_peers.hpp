@@ -13,7 +13,6 @@
 #include <map>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -141,7 +140,7 @@ private:
     std::function<void(zeromq_peer&)> lost_;
     bool keys_required_ = false;
     std::uint64_t refused_ = 0;
-    std::unordered_map<std::string, zeromq_peer> peers_; // by routing id
+    std::map<std::string, zeromq_peer> peers_; // by routing id; in an order that is the same in every run
     std::vector<std::string> behind_;
     std::vector<std::string> gone_;
     std::string out_; // a frame being written

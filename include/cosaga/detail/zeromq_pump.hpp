@@ -71,17 +71,20 @@ public:
     /// @param drain handles what has come; true when it stopped before the end and is to be called again.
     zeromq_pump(zeromq_context& context, int type, asio::any_io_executor strand, std::shared_ptr<zeromq_guard> guard,
         std::function<bool()> drain)
-        : socket_{context, type, strand}, strand_{std::move(strand)}, guard_{std::move(guard)}, drain_{std::move(drain)}
+        : strand_{std::move(strand)},
+          guard_{std::move(guard)},
+          drain_{std::move(drain)},
+          socket_{context.make_socket(type, strand_, guarded(guard_, [this] { changed(); }))}
     {
     }
 
-    zeromq_socket& socket() noexcept { return socket_; }
+    zeromq_socket& socket() noexcept { return *socket_; }
 
     /// Has to be called after every use of the socket from outside `drain`.
     /// @param mask of the events that are looked at. @param expected those that need no call of `drain`.
     void check(int mask, int expected)
     {
-        if ((socket_.events() & mask) != expected)
+        if ((socket_->events() & mask) != expected)
             schedule();
         else
             wait();
@@ -97,11 +100,14 @@ private:
     void wait()
     {
         if (!std::exchange(waiting_, true))
-            socket_.wait(guarded(guard_, [this] {
-                waiting_ = false;
-                if (!scheduled_)
-                    run();
-            }));
+            socket_->wait();
+    }
+
+    void changed()
+    {
+        waiting_ = false;
+        if (!scheduled_)
+            run();
     }
 
     void run()
@@ -113,10 +119,10 @@ private:
             wait();
     }
 
-    zeromq_socket socket_;
     asio::any_io_executor strand_;
     std::shared_ptr<zeromq_guard> guard_;
     std::function<bool()> drain_;
+    std::unique_ptr<zeromq_socket> socket_;
     bool waiting_ = false;
     bool scheduled_ = false;
 };

@@ -7,6 +7,7 @@
 #include <cosaga/detail/spawn.hpp>
 #include <cosaga/detail/transport_handles.hpp>
 #include <cosaga/detail/zeromq_authenticator.hpp>
+#include <cosaga/detail/zeromq_libzmq.hpp>
 #include <cosaga/detail/zeromq_pump.hpp>
 #include <cosaga/detail/zeromq_receiver.hpp>
 #include <cosaga/detail/zeromq_sender.hpp>
@@ -25,11 +26,11 @@
 namespace cosaga {
 
 struct zeromq_transport::state {
-    state(environment& e, zeromq_options o)
+    state(environment& e, zeromq_options o, std::unique_ptr<detail::zeromq_context> made)
         : env{&e},
           options{detail::checked(std::move(o))},
           strand{detail::strand_of(e.get_executor())},
-          context{std::make_unique<detail::zeromq_context>()},
+          context{std::move(made)},
           guard{std::make_shared<detail::zeromq_guard>()},
           sender{std::make_unique<detail::zeromq_sender>(e, *context, strand, guard, options)},
           receiver{std::make_unique<detail::zeromq_receiver>(e, *context, strand, guard, options)}
@@ -130,7 +131,13 @@ struct zeromq_transport::state {
 };
 
 COSAGA_DECL zeromq_transport::zeromq_transport(environment& env, zeromq_options options)
-    : state_{std::make_unique<state>(env, std::move(options))}
+    : zeromq_transport{env, std::move(options), std::make_unique<detail::libzmq_context>()}
+{
+}
+
+COSAGA_DECL zeromq_transport::zeromq_transport(
+    environment& env, zeromq_options options, std::unique_ptr<detail::zeromq_context> context)
+    : state_{std::make_unique<state>(env, std::move(options), std::move(context))}
 {
 }
 

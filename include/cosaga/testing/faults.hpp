@@ -28,6 +28,7 @@ struct network_faults {
     double delay = 0;       ///< the same: of being delayed by up to `longest_delay` more
     duration longest_delay = std::chrono::seconds{20};
     double refusal = 0;     ///< probability that a transport cannot send a message this time
+    double reset = 0;       ///< probability, of each frame of a connection, that the connection dies with what is on its way
 
     bool operator==(network_faults const&) const = default;
 };
@@ -66,12 +67,13 @@ struct faults {
         f.network.duplication = 0.05;
         f.network.delay = 0.01;
         f.network.refusal = 0.01;
+        f.network.reset = 0.002;
         return f;
     }
 
     /// The names of the kinds that can be left out.
-    static constexpr std::array<std::string_view, 9> kinds{
-        "crash", "stop", "partition", "clock", "slow", "disk", "loss", "duplication", "delay"};
+    static constexpr std::array<std::string_view, 10> kinds{
+        "crash", "stop", "partition", "clock", "slow", "disk", "loss", "duplication", "delay", "reset"};
 
     /// Leaves out one kind.
     /// @throws system_error `errc::bad_argument` for a name that is none of `kinds`.
@@ -97,6 +99,8 @@ struct faults {
             network.duplication = 0;
         else if (kind == "delay")
             network.delay = 0;
+        else if (kind == "reset")
+            network.reset = 0;
         else
             throw make_error(errc::bad_argument, "no such kind of fault: " + std::string{kind});
     }

@@ -58,12 +58,17 @@ public:
         return scheduler_->chance(faults_.delay) ? usual + scheduler_->random_between({}, faults_.longest_delay) : usual;
     }
 
+    /// Calls `f` after `delay`, whichever hosts are up then.
+    void call_after(duration delay, std::function<void()> f) { scheduler_->call_after(*domain_, delay, std::move(f)); }
+    scheduler& get_scheduler() noexcept { return *scheduler_; }
+
     /// Calls `f` for each packet that arrives at the port, as an operation of its own; replaces who listened before.
     void listen(host_number at, std::string port, std::function<void(packet const&)> f)
     {
         ports_.insert_or_assign({at, std::move(port)}, std::make_shared<listener>(std::move(f)));
     }
     void close(host_number at, std::string const& port) { ports_.erase({at, port}); }
+    bool is_listening(host_number at, std::string const& port) const { return ports_.contains({at, port}); }
     /// The host is down.
     void close_all(host_number at)
     {

@@ -16,6 +16,10 @@
 
 namespace cosaga {
 
+namespace detail {
+class zeromq_context;
+} // namespace detail
+
 /// Carries messages over ZeroMQ, without a broker: senders connect to the services that consume.
 ///
 /// A message is settled when the consumer has acknowledged it; until then the sender keeps it, and sends it again after
@@ -41,6 +45,8 @@ public:
     /// @throws system_error `errc::bad_configuration` for options outside their ranges or that contradict each other,
     /// `errc::insecure_endpoint` for an endpoint beyond loopback with neither `curve` nor `insecure`.
     zeromq_transport(environment& env, zeromq_options options);
+    /// The same over other sockets: see testing/simulated_zeromq.hpp.
+    zeromq_transport(environment& env, zeromq_options options, std::unique_ptr<detail::zeromq_context> context);
     zeromq_transport(zeromq_transport const&) = delete;
     zeromq_transport& operator=(zeromq_transport const&) = delete;
 
