@@ -1,4 +1,5 @@
 // Copyright the cosaga authors. Distributed under the Boost Software License, Version 1.0.
+#include <cosaga/detail/spawn.hpp>
 #include <cosaga/node.hpp>
 #include <cosaga/storage/memory.hpp>
 #include <cosaga/testing/simulated_zeromq.hpp>
@@ -6,13 +7,14 @@
 #include <cosaga/transport/zeromq.hpp>
 
 #include <boost/asio/awaitable.hpp>
-#include <boost/asio/co_spawn.hpp>
 #include <boost/describe/class.hpp>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdint>
 #include <cstdlib>
+#include <exception>
 #include <map>
 #include <memory>
 #include <optional>
@@ -205,6 +207,160 @@ TEST(simulated_zeromq, does_the_same_with_the_same_seed)
 {
     EXPECT_EQ(trade(7).hash, trade(7).hash);
     EXPECT_NE(trade(7).hash, trade(8).hash);
+}
+
+// --- two instances of a consumer, on the transport alone --------------------------------------------------------------
+
+// What was published and what came, wherever it came. A message that was seen has no effect again, as with an inbox.
+struct board {
+    std::map<std::string, int> published; // the last number of each key
+    std::map<std::string, int> applied;
+    std::vector<std::string> wrong;
+};
+
+// Publishes anew after a crash what it does not know to be settled, as a relay does.
+struct publisher_service {
+    publisher_service(sim::host& h, std::shared_ptr<board> b) : here{&h}, all{std::move(b)} {}
+
+    asio::awaitable<void> run()
+    {
+        cosaga::zeromq_route route;
+        route.topic = "orders";
+        route.consumer = "stock";
+        for (std::string const instance : {"one", "two", "three"})
+            route.endpoints.push_back(at(instance).front());
+        transport.emplace(here->get_environment(), options_of(*here, std::vector{route}),
+            std::make_unique<sim::simulated_zeromq>(*here));
+        out = transport->open_publisher("orders", "stock");
+        auto& unsettled = here->durable<outbox>().unsettled;
+        std::vector<cosaga::envelope> again;
+        for (auto const& [tag, content] : unsettled)
+            again.push_back({tag, content});
+        out.publish(std::move(again));
+        cosaga::detail::spawn_on(here->get_environment().get_executor(), settle(), [](std::exception_ptr) {});
+        while (here->durable<outbox>().rounds++ < 150) {
+            auto const pause = std::chrono::milliseconds{here->get_environment().random() % 800};
+            co_await here->get_environment().sleep_for(pause);
+            out.publish(make_batch());
+        }
+        co_await here->until_stopped();
+        co_await transport->close();
+    }
+
+    std::vector<cosaga::envelope> make_batch()
+    {
+        auto& box = here->durable<outbox>();
+        std::vector<cosaga::envelope> batch(1 + here->get_environment().random() % 6);
+        for (auto& e : batch) {
+            auto& m = e.content;
+            m.topic = "orders";
+            m.key = here->name() + std::to_string(here->get_environment().random() % 3);
+            m.payload = std::to_string(++all->published[m.key]);
+            e.tag = ++box.tags;
+            box.unsettled.emplace(e.tag, m);
+        }
+        return batch;
+    }
+
+    asio::awaitable<void> settle()
+    {
+        auto& unsettled = here->durable<outbox>().unsettled;
+        for (;;) {
+            auto const some = co_await out.settled();
+            for (auto const& s : some) {
+                auto const found = unsettled.find(s.tag);
+                if (s.result != cosaga::verdict::accepted)
+                    all->wrong.push_back("refused: " + s.reason);
+                if (found == unsettled.end())
+                    all->wrong.push_back("settled twice: " + std::to_string(s.tag));
+                else if (all->applied[found->second.key] < std::stoi(found->second.payload))
+                    all->wrong.push_back("settled before it was applied: " + found->second.key + " " + found->second.payload);
+                if (found != unsettled.end())
+                    unsettled.erase(found);
+            }
+        }
+    }
+
+    struct outbox {
+        std::map<std::uint64_t, cosaga::message> unsettled;
+        std::uint64_t tags = 0;
+        int rounds = 0;
+    };
+
+    sim::host* here;
+    std::shared_ptr<board> all;
+    std::optional<cosaga::zeromq_transport> transport;
+    cosaga::publisher_handle out;
+};
+
+struct instance_service {
+    instance_service(sim::host& h, std::shared_ptr<board> b) : here{&h}, all{std::move(b)} {}
+
+    asio::awaitable<void> run()
+    {
+        transport.emplace(here->get_environment(), options_of(*here, {}), std::make_unique<sim::simulated_zeromq>(*here));
+        in = transport->subscribe("orders", "stock");
+        transport->start();
+        cosaga::detail::spawn_on(here->get_environment().get_executor(), consume(), [](std::exception_ptr) {});
+        co_await here->until_stopped();
+        co_await transport->close();
+        if (transport->counters().refused_frames != 0)
+            all->wrong.push_back("refused a frame");
+    }
+
+    asio::awaitable<void> consume()
+    {
+        auto& env = here->get_environment();
+        for (;;) {
+            auto some = co_await in.receive(1 + env.random() % 5);
+            auto const work = std::chrono::milliseconds{env.random() % 30};
+            co_await env.sleep_for(work);
+            std::vector<std::uint64_t> tags;
+            std::set<std::string> held;
+            for (auto& d : some) {
+                if (held.contains(d.content.key) || env.random() % 20 == 0) {
+                    held.insert(d.content.key);
+                    in.retry(std::move(d), std::chrono::milliseconds{100});
+                    continue;
+                }
+                auto& last = all->applied[d.content.key];
+                auto const number = std::stoi(d.content.payload);
+                if (number > last + 1)
+                    all->wrong.push_back(d.content.key + " " + d.content.payload + " came after " + std::to_string(last));
+                last = std::max(last, number);
+                tags.push_back(d.tag);
+            }
+            in.acknowledge(std::move(tags));
+        }
+    }
+
+    sim::host* here;
+    std::shared_ptr<board> all;
+    std::optional<cosaga::zeromq_transport> transport;
+    cosaga::subscription_handle in;
+};
+
+TEST(simulated_zeromq, keeps_the_order_of_keys_over_instances_that_come_and_go)
+{
+    auto const [first, last] = seeds(300);
+    for (auto seed = first; seed <= last && !HasFailure(); ++seed) {
+        SCOPED_TRACE("seed " + std::to_string(seed));
+        auto const all = std::make_shared<board>();
+        sim::world w{{.seed = seed, .faults = sim::faults::all()}};
+        for (auto const* const name : {"shop", "market"})
+            w.add_host<publisher_service>(name, all);
+        for (auto const* const name : {"one", "two", "three"})
+            w.add_host<instance_service>(name, all);
+        w.run_with_faults(1min);
+        w.run_for(3min);
+        w.stop_all();
+        for (auto const& f : w.findings())
+            ADD_FAILURE() << f.what;
+        for (auto const& what : all->wrong)
+            ADD_FAILURE() << what;
+        EXPECT_EQ(all->applied, all->published);
+        EXPECT_FALSE(all->published.empty());
+    }
 }
 
 } // namespace
