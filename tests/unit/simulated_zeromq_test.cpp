@@ -211,11 +211,36 @@ TEST(simulated_zeromq, does_the_same_with_the_same_seed)
 
 // --- two instances of a consumer, on the transport alone --------------------------------------------------------------
 
+// Enough for every queue on the way to be full, or just a few messages over many connections.
+struct load {
+    std::size_t window = 8;
+    std::uint64_t most_pause = 800; // milliseconds
+    std::uint64_t most_messages = 6;
+
+    static load heavy()
+    {
+        load l;
+        l.window = 1000;
+        l.most_pause = 40;
+        l.most_messages = 40;
+        return l;
+    }
+};
+
+cosaga::zeromq_options options_of(sim::host& h, load const& l, std::vector<cosaga::zeromq_route> routes)
+{
+    auto options = options_of(h, std::move(routes));
+    options.window_messages = l.window;
+    options.batch_messages = 1; // many frames
+    return options;
+}
+
 // What was published and what came, wherever it came. A message that was seen has no effect again, as with an inbox.
 struct board {
     std::map<std::string, int> published; // the last number of each key
     std::map<std::string, int> applied;
     std::vector<std::string> wrong;
+    load how{};
 };
 
 // Publishes anew after a crash what it does not know to be settled, as a relay does.
@@ -229,7 +254,7 @@ struct publisher_service {
         route.consumer = "stock";
         for (std::string const instance : {"one", "two", "three"})
             route.endpoints.push_back(at(instance).front());
-        transport.emplace(here->get_environment(), options_of(*here, std::vector{route}),
+        transport.emplace(here->get_environment(), options_of(*here, all->how, std::vector{route}),
             std::make_unique<sim::simulated_zeromq>(*here));
         out = transport->open_publisher("orders", "stock");
         auto& unsettled = here->durable<outbox>().unsettled;
@@ -239,7 +264,7 @@ struct publisher_service {
         out.publish(std::move(again));
         cosaga::detail::spawn_on(here->get_environment().get_executor(), settle(), [](std::exception_ptr) {});
         while (here->durable<outbox>().rounds++ < 150) {
-            auto const pause = std::chrono::milliseconds{here->get_environment().random() % 800};
+            auto const pause = std::chrono::milliseconds{here->get_environment().random() % all->how.most_pause};
             co_await here->get_environment().sleep_for(pause);
             out.publish(make_batch());
         }
@@ -250,7 +275,7 @@ struct publisher_service {
     std::vector<cosaga::envelope> make_batch()
     {
         auto& box = here->durable<outbox>();
-        std::vector<cosaga::envelope> batch(1 + here->get_environment().random() % 6);
+        std::vector<cosaga::envelope> batch(1 + here->get_environment().random() % all->how.most_messages);
         for (auto& e : batch) {
             auto& m = e.content;
             m.topic = "orders";
@@ -298,7 +323,7 @@ struct instance_service {
 
     asio::awaitable<void> run()
     {
-        transport.emplace(here->get_environment(), options_of(*here, {}), std::make_unique<sim::simulated_zeromq>(*here));
+        transport.emplace(here->get_environment(), options_of(*here, all->how, {}), std::make_unique<sim::simulated_zeromq>(*here));
         in = transport->subscribe("orders", "stock");
         transport->start();
         cosaga::detail::spawn_on(here->get_environment().get_executor(), consume(), [](std::exception_ptr) {});
@@ -313,7 +338,7 @@ struct instance_service {
         auto& env = here->get_environment();
         for (;;) {
             auto some = co_await in.receive(1 + env.random() % 5);
-            auto const work = std::chrono::milliseconds{env.random() % 30};
+            auto const work = std::chrono::microseconds{env.random() % 20'000};
             co_await env.sleep_for(work);
             std::vector<std::uint64_t> tags;
             std::set<std::string> held;
@@ -346,6 +371,8 @@ TEST(simulated_zeromq, keeps_the_order_of_keys_over_instances_that_come_and_go)
     for (auto seed = first; seed <= last && !HasFailure(); ++seed) {
         SCOPED_TRACE("seed " + std::to_string(seed));
         auto const all = std::make_shared<board>();
+        if (seed % 5 == 0)
+            all->how = load::heavy();
         sim::world w{{.seed = seed, .faults = sim::faults::all()}};
         for (auto const* const name : {"shop", "market"})
             w.add_host<publisher_service>(name, all);
