@@ -106,7 +106,7 @@ public:
     };
 
     simulated_link(testing::network& n, testing::host_number from, testing::host_number to)
-        : network_{&n}, scheduler_{&n.get_scheduler()}, buffer_{std::size_t{4096} << scheduler_->random_below(7)}
+        : network_{&n}, scheduler_{&n.get_scheduler()}, buffer_{std::size_t{512} << scheduler_->random_below(9)}
     {
         ends_[0].link = ends_[1].link = this;
         ends_[0].at = from;
