@@ -188,8 +188,12 @@ private:
         sqlite3_db_config(db, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, nullptr);
         run_sqlite(handle_, "PRAGMA mmap_size = 0; PRAGMA cell_size_check = ON; PRAGMA secure_delete = OFF; PRAGMA temp_store = MEMORY");
         run_sqlite(handle_, "PRAGMA cache_size = -" + std::to_string(std::max<std::size_t>(o.cache_size / 1024, 64)));
+        // SQLite (3.40 at least) that writes pages to the log before the commit, because they do not fit the cache, loses the commit at
+        // the next recovery when a savepoint was rolled back in between: checksums of the log are wrong from there on.
+        run_sqlite(handle_, "PRAGMA cache_spill = OFF");
         run_sqlite(handle_, o.foreign_keys ? "PRAGMA foreign_keys = ON" : "PRAGMA foreign_keys = OFF");
-        run_sqlite(handle_, o.synchronous == sqlite_synchronous::full ? "PRAGMA synchronous = FULL" : "PRAGMA synchronous = NORMAL");
+        // The journal of the change to a log must be gone for good: one that a loss of power brings back undoes what the log has.
+        run_sqlite(handle_, "PRAGMA synchronous = EXTRA");
         {
             sqlite_query wal{"PRAGMA journal_mode = WAL"};
             auto row = wal.run(handle_);
@@ -197,6 +201,7 @@ private:
                 throw make_error(errc::store_failed, handle_.path() + " cannot have a write-ahead log: is it on a network file system?");
             row.step(); // commits, or says that the disk has refused it: then there is no log, whatever the row says
         }
+        run_sqlite(handle_, o.synchronous == sqlite_synchronous::full ? "PRAGMA synchronous = FULL" : "PRAGMA synchronous = NORMAL");
         run_sqlite(handle_, "PRAGMA journal_size_limit = 67108864"); // what a log that had grown is cut to
         limit_size(o.max_size);
         sqlite3_set_authorizer(db, authorize_sqlite, &handle_);
