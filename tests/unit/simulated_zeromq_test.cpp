@@ -194,7 +194,7 @@ outcome trade(std::uint64_t seed, bool recording = false)
 
 TEST(simulated_zeromq, delivers_each_committed_message_once_and_in_order_whatever_goes_wrong)
 {
-    auto const [first, last] = seeds(300);
+    auto const [first, last] = seeds(60);
     std::size_t sold = 0;
     for (auto seed = first; seed <= last && !HasFailure(); ++seed) {
         SCOPED_TRACE("seed " + std::to_string(seed));
@@ -367,7 +367,7 @@ struct instance_service {
 
 TEST(simulated_zeromq, keeps_the_order_of_keys_over_instances_that_come_and_go)
 {
-    auto const [first, last] = seeds(300);
+    auto const [first, last] = seeds(60);
     for (auto seed = first; seed <= last && !HasFailure(); ++seed) {
         SCOPED_TRACE("seed " + std::to_string(seed));
         auto const all = std::make_shared<board>();
