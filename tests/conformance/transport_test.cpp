@@ -812,6 +812,8 @@ TYPED_TEST(transport, loses_none_of_many_messages_from_many_senders)
         while (done < senders)
             co_await this->env().sleep_for(5ms);
         co_await receiver->close();
+        while (!consumer.ended)
+            co_await this->env().sleep_for(1ms);
         expect_count(consumer.received.size(), senders * each, this->repeats);
         EXPECT_EQ(numbers_of(consumer.received).size(), senders * each);
         std::map<std::string, std::vector<delivery>> by_sender;

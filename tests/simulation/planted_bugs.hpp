@@ -226,6 +226,13 @@ public:
         : inner_{std::move(p)}, state_{std::make_shared<state>(std::move(executor))}
     {
     }
+    hasty_publisher(hasty_publisher&&) = default;
+    hasty_publisher& operator=(hasty_publisher&&) = default;
+    ~hasty_publisher()
+    {
+        if (state_)
+            close(); // who waits keeps what it waits for
+    }
 
     void publish(std::vector<cosaga::envelope> batch)
     {

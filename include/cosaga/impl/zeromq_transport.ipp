@@ -19,7 +19,9 @@
 #include <boost/asio/cancellation_state.hpp>
 #include <boost/asio/this_coro.hpp>
 
+#include <deque>
 #include <functional>
+#include <memory>
 #include <mutex>
 #include <utility>
 
@@ -69,18 +71,25 @@ struct zeromq_transport::state {
     // Until every sender has read the last acknowledgements: what is in its socket when the connection ends is dropped.
     asio::awaitable<void> say_farewell()
     {
-        auto const heard = std::make_shared<detail::event>(strand);
+        auto& heard = make_event();
         {
             std::lock_guard const lock{guard->mutex};
             if (guard->closed)
                 co_return;
-            receiver->say_farewell([heard] { heard->notify(); });
+            receiver->say_farewell([&heard] { heard->notify(); });
         }
-        auto const timeout = std::make_shared<detail::alarm>(*env, strand, heard);
+        timeouts.push_back(std::make_shared<detail::alarm>(*env, strand, heard));
         auto const until = env->steady_now() + options.linger;
-        detail::post_to(strand, [timeout, until] { timeout->set(until); });
+        auto& timeout = timeouts.back();
+        detail::post_to(strand, [t = timeout, until] { t->set(until); });
         co_await heard->wait();
-        detail::post_to(strand, [timeout] { timeout->cancel(); });
+        detail::post_to(strand, [t = timeout] { t->cancel(); });
+    }
+
+    // For a coroutine to wait for; not its own, or it would keep itself when nobody resumes it any more.
+    std::shared_ptr<detail::event>& make_event()
+    {
+        return awaited.emplace_back(std::make_shared<detail::event>(strand));
     }
 
     // Closes the sockets. What is left of the context ends when the last frames have left, or after the time given.
@@ -128,6 +137,8 @@ struct zeromq_transport::state {
     detail::handle_registry handles;
     std::vector<std::string> bound;
     zeromq_counters last_counters;
+    std::deque<std::shared_ptr<detail::event>> awaited; // by `close`
+    std::deque<std::shared_ptr<detail::alarm>> timeouts;
 };
 
 COSAGA_DECL zeromq_transport::zeromq_transport(environment& env, zeromq_options options)
@@ -209,7 +220,7 @@ COSAGA_DECL asio::awaitable<void> zeromq_transport::close()
     if (!context)
         co_return;
     auto const worker = state_->env->start_worker();
-    auto const done = std::make_shared<detail::event>(state_->strand);
+    auto& done = state_->make_event();
     state::end(std::move(context), *worker, done);
     co_await done->wait();
 }
