@@ -6,9 +6,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 presets=("${@:-release}")
 
-groups=(build test)
-[[ " ${presets[*]} " != *" clang "* ]] || groups+=(clang)
-cmake/setup.sh "${groups[@]}"
+cmake/setup.sh build test clang # clang also for the test that compares traces
 if command -v ccache >/dev/null; then
     export CMAKE_CXX_COMPILER_LAUNCHER=ccache
     # What another checkout has compiled serves this one, too.
