@@ -1,5 +1,8 @@
 // Copyright the cosaga authors. Distributed under the Boost Software License, Version 1.0.
+#include <cosaga/detail/event.hpp>
 #include <cosaga/detail/spawn.hpp>
+#include <cosaga/detail/zeromq_frames.hpp>
+#include <cosaga/detail/zeromq_socket.hpp>
 #include <cosaga/node.hpp>
 #include <cosaga/storage/memory.hpp>
 #include <cosaga/testing/simulated_zeromq.hpp>
@@ -387,6 +390,109 @@ TEST(simulated_zeromq, keeps_the_order_of_keys_over_instances_that_come_and_go)
             ADD_FAILURE() << what;
         EXPECT_EQ(all->applied, all->published);
         EXPECT_FALSE(all->published.empty());
+    }
+}
+
+// --- a sender that is no transport --------------------------------------------------------------------------------------
+
+// Opens its flow again, as after a hello, while what it sent is being settled.
+struct raw_sender {
+    explicit raw_sender(sim::host& h) : here{&h} {}
+
+    struct heard {
+        std::set<std::uint64_t> before; // settled before the second window
+        std::set<std::uint64_t> held;   // as the second window says
+        std::set<std::uint64_t> after;
+    };
+
+    asio::awaitable<void> run()
+    {
+        using namespace cosaga::detail;
+        socket->set(ZMQ_PROBE_ROUTER, 1);
+        socket->set(ZMQ_IMMEDIATE, 1);
+        socket->connect("tcp://one:7000");
+        co_await next(frame_kind::hello);
+        open(1);
+        auto const first = co_await next(frame_kind::window);
+        frame_kind kind{};
+        auto const instance = read_window(read_kind(first, kind), {}).instance;
+        std::string frame;
+        begin_batch(frame, 1, instance);
+        for (std::uint64_t tag = 0; tag < 8; ++tag) {
+            cosaga::message m;
+            m.topic = "orders";
+            m.key = std::to_string(tag);
+            m.payload = "1";
+            append_message(frame, "orders", tag, m, nullptr);
+        }
+        socket->send(frame);
+        auto const pause = std::chrono::microseconds{here->get_environment().random() % 20'000};
+        co_await here->get_environment().sleep_for(pause);
+        open(2);
+        auto const second = co_await next(frame_kind::window);
+        for (auto const& h : read_window(read_kind(second, kind), {}).held)
+            told().held.insert(h.tag);
+        told().before.swap(told().after);
+        co_await next(frame_kind::shut);
+        co_await here->until_stopped();
+    }
+
+    heard& told() { return here->durable<heard>(); }
+
+    void open(std::uint64_t connection)
+    {
+        cosaga::detail::open_frame f;
+        f.connection = connection;
+        f.flow = 1;
+        f.topic = "orders";
+        f.consumer = "stock";
+        std::string frame;
+        cosaga::detail::write_open(frame, f);
+        socket->send(frame);
+    }
+
+    // Takes note of what is settled until a frame of the kind comes.
+    asio::awaitable<std::string> next(cosaga::detail::frame_kind wanted)
+    {
+        using namespace cosaga::detail;
+        for (;;) {
+            zeromq_message part;
+            while (!socket->receive(part)) {
+                socket->wait();
+                co_await changed.wait();
+            }
+            frame_kind kind{};
+            auto r = read_kind(part.view(), kind);
+            if (kind == wanted)
+                co_return std::string{part.view()};
+            if (kind == frame_kind::settle) {
+                read_head(r);
+                read_settle(r, {}, [this](std::uint64_t tag, auto, auto) { told().after.insert(tag); });
+            }
+        }
+    }
+
+    sim::host* here;
+    cosaga::detail::event changed{here->get_environment().get_executor()};
+    sim::simulated_zeromq context{*here};
+    std::unique_ptr<cosaga::detail::zeromq_socket> socket =
+        context.make_socket(ZMQ_DEALER, here->get_environment().get_executor(), [this] { changed.notify(); });
+};
+
+TEST(simulated_zeromq, says_what_is_settled_before_it_says_what_it_holds)
+{
+    for (std::uint64_t seed = 1; seed <= 300 && !HasFailure(); ++seed) {
+        SCOPED_TRACE("seed " + std::to_string(seed));
+        auto const all = std::make_shared<board>();
+        sim::world w{{.seed = seed}};
+        auto& sender = w.add_host<raw_sender>("sender");
+        w.add_host<instance_service>("one", all);
+        w.run_for(2s);
+        w.stop_all();
+        auto const& told = sender.durable<raw_sender::heard>();
+        for (std::uint64_t tag = 0; tag < 8; ++tag)
+            EXPECT_NE(told.before.contains(tag), told.held.contains(tag)) << tag;
+        EXPECT_EQ(told.after, told.held);
     }
 }
 

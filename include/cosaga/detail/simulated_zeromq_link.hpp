@@ -303,7 +303,7 @@ private:
 
     void try_again(end& e)
     {
-        if (!e.alive && e.tries == most_tries) {
+        if (!e.alive && e.tries >= most_tries) {
             clear_wire(e);
             return;
         }

@@ -239,7 +239,7 @@ private:
         auto const wait = scheduler_->random_between(reconnect_next_, reconnect_next_ + reconnect_);
         if (reconnect_most_ > reconnect_)
             reconnect_next_ = std::min(reconnect_next_ * 2, reconnect_most_);
-        network_->call_after(wait, [this, alive = std::weak_ptr{on_change_}] {
+        network_->call_after(wait, [this, alive = std::weak_ptr{alive_}] {
             if (!alive.expired())
                 connect();
         });
@@ -339,6 +339,7 @@ private:
     bool is_router_;
     asio::any_io_executor executor_;
     std::shared_ptr<std::function<void()>> on_change_;
+    std::shared_ptr<char> alive_ = std::make_shared<char>(); // for timers that outlast the socket
     std::uint32_t next_id_; // as libzmq makes routing ids
 
     simulated_link_options options_;

@@ -226,6 +226,15 @@ public:
         return std::exchange(settled_, {});
     }
 
+    /// The same, and what a lane holds at that moment.
+    std::vector<settled_delivery> take_settled(std::uint32_t lane, std::vector<held_message>& held)
+    {
+        std::lock_guard const lock{mutex_};
+        woken_ = false;
+        held = queue_.held_messages(lane);
+        return std::exchange(settled_, {});
+    }
+
 private:
     template <class F>
     void change(F&& f)

@@ -120,18 +120,7 @@ public:
     void serve(std::shared_ptr<subscriber> const& s)
     {
         bool const closed = s->state->is_closed(); // asked first: nothing is settled after it
-        std::vector<flow*> touched;
-        for (auto& d : s->state->take_settled()) {
-            auto* const f = s->flows[d.from.lane];
-            if (f->settled.empty())
-                touched.push_back(f);
-            f->settled.push_back({d.from.tag, d.result, std::move(d.reason)});
-        }
-        for (auto* const f : touched)
-            send_settled(*f, s->instance);
-        for (auto* const f : touched)
-            if (!f->from)
-                forget_if_empty(f->id);
+        send_settled(*s, s->state->take_settled());
         if (closed)
             remove(s);
         peers_.drop_gone();
@@ -285,8 +274,10 @@ private:
         w.instance = s.instance;
         w.messages = options_->window_messages;
         w.bytes = options_->window_bytes;
+        // Of one moment, and the settlements first: what is neither listed nor settled is sent again, and a settlement that
+        // comes after it would make the sender forget that it is here once more, and go beyond the window.
         if (!added)
-            w.held = s.state->use([&](delivery_queue& queue) { return queue.held_messages(to.number); });
+            send_settled(s, s.state->take_settled(to.number, w.held));
         write_window(out_, w);
         peers_.send(*f.from, out_);
     }
@@ -374,6 +365,22 @@ private:
             l.to->flows[l.number] = nullptr;
         }
         flows_.erase(found);
+    }
+
+    void send_settled(subscriber& s, std::vector<settled_delivery> settled)
+    {
+        std::vector<flow*> touched;
+        for (auto& d : settled) {
+            auto* const f = s.flows[d.from.lane];
+            if (f->settled.empty())
+                touched.push_back(f);
+            f->settled.push_back({d.from.tag, d.result, std::move(d.reason)});
+        }
+        for (auto* const f : touched)
+            send_settled(*f, s.instance);
+        for (auto* const f : touched)
+            if (!f->from)
+                forget_if_empty(f->id);
     }
 
     void send_settled(flow& f, std::uint32_t instance)
