@@ -4,6 +4,7 @@
 
 #include <cosaga/storage/memory.hpp>
 #include <cosaga/storage/sqlite.hpp>
+#include <cosaga/testing/simulated_files.hpp>
 #include <cosaga/testing/virtual_environment.hpp>
 
 #include <boost/asio/co_spawn.hpp>
@@ -23,6 +24,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <random>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -95,8 +97,10 @@ struct sqlite_kit {
 
     std::unique_ptr<store> open(cosaga::environment& env)
     {
-        cosaga::sqlite_options options;
-        options.path = folder.file("store.db");
+        return open_with(env, {.path = folder.file("store.db")});
+    }
+    static std::unique_ptr<store> open_with(cosaga::environment& env, cosaga::sqlite_options options)
+    {
         options.poll_interval = {}; // a virtual clock would run for ever
         return std::make_unique<store>(env, options);
     }
@@ -128,7 +132,14 @@ struct sqlite_kit {
     sqlite3* db = nullptr;
 };
 
-using all = testing::Types<memory_kit, sqlite_kit>;
+/// The same store on the simulated files of one machine.
+struct simulated_sqlite_kit : sqlite_kit {
+    std::unique_ptr<store> open(cosaga::environment& env) { return open_with(env, {.path = "store.db", .vfs = files.vfs()}); }
+
+    cosaga::testing::simulated_files files{std::mt19937_64{1}};
+};
+
+using all = testing::Types<memory_kit, sqlite_kit, simulated_sqlite_kit>;
 
 /// A row that takes pages of its own.
 inline constexpr std::size_t large = 200'000;

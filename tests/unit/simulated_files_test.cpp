@@ -239,6 +239,29 @@ TEST(simulated_files, lose_power_in_the_middle_of_the_operation_that_they_were_t
     EXPECT_EQ(found.size(), 8u) << "any of the three sectors";
 }
 
+TEST(simulated_files, have_what_a_killed_program_wrote_until_the_power_is_lost)
+{
+    std::set<std::string> found;
+    for (std::uint64_t seed = 0; seed < 200; ++seed) {
+        machine m{seed};
+        open_file f{m, "a"};
+        f.write(sectors("aa"), 0);
+        f.sync();
+        int killed = 0;
+        m.disk.kill_at(1, [&] { ++killed; });
+        EXPECT_NE(f.write(sectors("bb"), 0), SQLITE_OK);
+        EXPECT_EQ(killed, 1);
+        EXPECT_EQ(f.content(), "?");
+        EXPECT_NE(f.sync(), SQLITE_OK);
+        EXPECT_EQ(letters_of(content_of(m, "a")), "bb");
+        m.disk.kill();
+        EXPECT_EQ(letters_of(content_of(m, "a")), "bb");
+        m.disk.lose_power();
+        found.insert(letters_of(content_of(m, "a")));
+    }
+    EXPECT_EQ(found.size(), 4u) << "any of the two sectors";
+}
+
 TEST(simulated_files, never_write_what_a_failed_sync_has_dropped_unless_it_is_written_again)
 {
     std::set<std::string> found;
@@ -403,6 +426,44 @@ TEST(sqlite_store_on_simulated_files, keeps_a_group_that_is_larger_than_its_cach
         env.run();
         ASSERT_EQ(total, before) << "seed " << seed;
     }
+}
+
+// Killed between writing the log and syncing it: who opens the store next sees the commit, and acts on it.
+TEST(sqlite_store_on_simulated_files, keeps_what_was_seen_after_a_program_was_killed)
+{
+    int seen = 0;
+    for (std::uint64_t n = 1; n <= 12; ++n)
+        for (std::uint64_t seed = 0; seed < 20; ++seed) {
+            machine m{seed};
+            cosaga::testing::virtual_environment env{seed};
+            sqlite_options const options{.path = "a.db", .poll_interval = {}, .vfs = m.disk.vfs()};
+            std::int64_t count = -1;
+            auto create = [](sqlite_transaction& tx) { tx.execute("CREATE TABLE pages(id INTEGER PRIMARY KEY)"); };
+            auto insert = [](sqlite_transaction& tx) { tx.execute("INSERT INTO pages VALUES(1)"); };
+            auto read = [&](sqlite_transaction& tx) { count = tx.query<std::int64_t>("SELECT count(*) FROM pages").front(); };
+            auto const run = [&](sqlite_store& store, auto& work) {
+                boost::asio::co_spawn(env.get_executor(), store.transact(work), [](std::exception_ptr) {});
+                env.run();
+            };
+            {
+                sqlite_store store{env, options};
+                run(store, create);
+                m.disk.kill_at(n, nullptr);
+                run(store, insert);
+                m.disk.kill();
+            }
+            {
+                sqlite_store store{env, options};
+                run(store, read);
+                m.disk.lose_power();
+            }
+            auto const before = std::exchange(count, -1);
+            sqlite_store store{env, options};
+            run(store, read);
+            ASSERT_EQ(count, before) << "killed at operation " << n << ", seed " << seed;
+            seen += count == 1 ? 1 : 0;
+        }
+    EXPECT_GT(seen, 20);
 }
 
 std::vector<std::string> run_crash_points(crash_point_options options, std::uint64_t n)

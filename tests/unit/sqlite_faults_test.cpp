@@ -227,7 +227,7 @@ protected:
         }
     }
 
-    /// Opens copies of these files.
+    /// Makes copies of these files, to be opened.
     void restore(std::vector<std::pair<std::string, std::filesystem::path>> const& files)
     {
         store_.reset();
@@ -235,13 +235,26 @@ protected:
             std::filesystem::remove(path() + end);
         for (auto const& [end, from] : files)
             std::filesystem::copy_file(from, path() + end);
-        open();
     }
 
-    /// Breaks the disk at each operation of `what` in turn, once and for good, until nothing is hit any more.
-    void break_at_every_operation(std::vector<std::pair<std::string, std::filesystem::path>> const& files, int least)
+    /// Opens while the disk may fail, and again when it did.
+    void open_or_mend(fault kind)
+    {
+        try {
+            open();
+        } catch (...) {
+            expect_failure_of_the_disk(std::current_exception(), kind);
+            mend();
+            open();
+        }
+    }
+
+    /// Breaks the disk at each operation in turn, once and for good, until nothing is hit any more.
+    void break_at_every_operation(
+        std::vector<std::pair<std::string, std::filesystem::path>> const& files, int least, bool while_opening)
     {
         restore(files);
+        open();
         auto const before = found();
         for (auto const kind : {fault::write, fault::full, fault::sync})
             for (bool const for_good : {false, true}) {
@@ -252,7 +265,11 @@ protected:
                     restore(files);
                     next_ = 1'000'000;
                     auto returned = before;
+                    if (!while_opening)
+                        open();
                     break_at(kind, n, for_good);
+                    if (while_opening)
+                        open_or_mend(kind);
                     run_groups(kind, returned);
                     failed = has_failed();
                     mend();
@@ -276,20 +293,19 @@ TEST_F(sqlite_faults, fail_the_group_that_meets_them_and_nothing_else)
     transact(work(0));
     store_.reset();
     std::filesystem::copy_file(path(), kit_.folder.file("template"));
-    break_at_every_operation({{"", kit_.folder.file("template")}}, 40);
+    break_at_every_operation({{"", kit_.folder.file("template")}}, 40, false);
 }
 
-TEST_F(sqlite_faults, of_a_checkpoint_fail_no_group_and_lose_nothing)
+TEST_F(sqlite_faults, while_the_log_of_another_run_is_moved_into_the_file_lose_nothing)
 {
     transact(work(0));
-    // A log that the next commit moves into the file.
     for (int i = 0; i < 1200; ++i)
         transact([i](sqlite_transaction& tx) { tx.execute("UPDATE entries SET value = ? || value", i); });
     auto const log = kit_.folder.file("template-wal");
     std::filesystem::copy_file(path(), kit_.folder.file("template"));
     std::filesystem::copy_file(path() + "-wal", log);
     ASSERT_GT(std::filesystem::file_size(log), 2000u * 4096u);
-    break_at_every_operation({{"", kit_.folder.file("template")}, {"-wal", log}}, 40);
+    break_at_every_operation({{"", kit_.folder.file("template")}, {"-wal", log}}, 40, true);
 }
 
 // What the disk has of a group that was told to have failed must not come back after a crash.
@@ -304,6 +320,7 @@ TEST_F(sqlite_faults, leave_nothing_of_a_failed_group_behind_for_a_crash_right_a
     std::filesystem::copy_file(path(), copy);
     std::filesystem::copy_file(path() + "-wal", copy + "-wal");
     restore({{"", copy}, {"-wal", copy + "-wal"}});
+    open();
     EXPECT_EQ(found(), numbers{0});
 }
 

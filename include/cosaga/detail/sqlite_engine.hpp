@@ -45,6 +45,7 @@ public:
         if (sqlite3_db_readonly(handle_.get(), "main") == 1) // SQLite would say so at the first write
             throw make_error(errc::store_failed, "cannot write " + options.path + ": it is read-only for this user");
         configure(options);
+        sync_log();
         migrate_sqlite(handle_);
         tables_.emplace(handle_);
         data_version_ = read_data_version();
@@ -206,6 +207,16 @@ private:
         limit_size(o.max_size);
         sqlite3_set_authorizer(db, authorize_sqlite, &handle_);
         sqlite3_wal_hook(db, [](void* pages, sqlite3*, char const*, int n) { return *static_cast<int*>(pages) = n, SQLITE_OK; }, &wal_pages_);
+    }
+
+    // A program that was killed may have left commits in the log that no sync has taken to the disk. From now on they are seen and
+    // acted on, so a loss of power must not take them back. Moved into the database they are synced, even if a sync of the log failed.
+    void sync_log()
+    {
+        sqlite_handle::internal_scope const internal{handle_};
+        int const code = sqlite3_wal_checkpoint_v2(handle_.get(), nullptr, SQLITE_CHECKPOINT_PASSIVE, nullptr, nullptr);
+        if (code != SQLITE_OK && code != SQLITE_BUSY) // busy: another program is at it
+            handle_.fail(code, "cannot sync what another run has left in the log of", errc::store_failed);
     }
 
     void limit_size(std::size_t bytes)

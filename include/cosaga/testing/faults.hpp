@@ -5,7 +5,6 @@
 #include <cosaga/error.hpp>
 #include <cosaga/testing/disk_faults.hpp>
 
-
 #include <algorithm>
 #include <array>
 #include <chrono>
@@ -35,7 +34,7 @@ struct network_faults {
 
 /// What goes wrong in a world. Times are means; zero: never.
 struct faults {
-    duration crash_every{};     ///< of each host: the power is cut between two steps, or in the middle of writing
+    duration crash_every{};     ///< of each host: it is killed or its power is cut, between two steps or in the middle of writing
     duration stop_every{};      ///< of each host: it is stopped in order, and started again
     duration down_for = std::chrono::seconds{5}; ///< the longest time until it is started again
     duration partition_every{}; ///< of each pair of hosts: packets are lost, one way or both

@@ -24,6 +24,12 @@
 
 namespace cosaga::testing {
 
+/// How a host comes down in the middle of things.
+enum class crash_kind : std::uint8_t {
+    kill,      ///< the program dies; the machine has what it has written, synced or not
+    lose_power ///< the disk has what was synced, and anything of the rest
+};
+
 class world;
 
 /// One machine of a world, with the service that it runs at every boot.
@@ -44,7 +50,8 @@ public:
     /// A thing that survives crashes: a `memory_disk`, `simulated_files`, or what the test wants to remember. There is one of
     /// each type, made when it is first asked for: from `host&`, from a source of random bits, or from nothing.
     ///
-    /// Its `lose_power()`, if it has one, is called at each crash before the service is destroyed.
+    /// Its `lose_power()`, if it has one, is called at each crash before the service is destroyed; `kill()` instead, if it has that,
+    /// when the program dies and the machine does not.
     template <class T>
     T& durable()
     {
@@ -79,8 +86,8 @@ private:
 
     struct durable_base {
         virtual ~durable_base() = default;
-        virtual void lose_power() = 0;
-        virtual bool lose_power_at(std::uint64_t n, std::function<void()> then) = 0;
+        virtual void crash(crash_kind kind) = 0;
+        virtual bool crash_at(std::uint64_t n, crash_kind kind, std::function<void()> then) = 0;
         virtual void set_faults(faults const& f) = 0;
     };
     template <class T>
@@ -97,17 +104,21 @@ private:
             else
                 return T();
         }
-        void lose_power() override
+        void crash(crash_kind kind) override
         {
+            if constexpr (requires(T& t) { t.kill(); })
+                if (kind == crash_kind::kill)
+                    return value.kill();
             if constexpr (requires(T& t) { t.lose_power(); })
                 value.lose_power();
         }
-        bool lose_power_at(std::uint64_t n, std::function<void()> then) override
+        bool crash_at(std::uint64_t n, crash_kind kind, std::function<void()> then) override
         {
-            if constexpr (requires(T& t) { t.lose_power_at(n, then); }) {
-                value.lose_power_at(n, std::move(then));
-                return true;
-            }
+            if constexpr (requires(T& t) { t.kill_at(n, then); })
+                if (kind == crash_kind::kill)
+                    return value.kill_at(n, std::move(then)), true;
+            if constexpr (requires(T& t) { t.lose_power_at(n, then); })
+                return value.lose_power_at(n, std::move(then)), true;
             return false;
         }
         void set_faults(faults const& f) override
@@ -152,6 +163,8 @@ private:
     std::shared_ptr<void> service_;
     bool stop_asked_ = false;
     std::optional<std::uint64_t> crash_in_; // steps
+    testing::crash_kind crash_kind_{};      // of that crash
+    duration down_for_{};                   // and the time until the next boot
 };
 
 } // namespace cosaga::testing

@@ -22,7 +22,7 @@
 
 namespace cosaga::testing {
 
-/// The disk of one machine, as SQLite sees it, in memory: with faults, and with losses of power.
+/// The disk of one machine, as SQLite sees it, in memory: with faults, killed programs, and losses of power.
 ///
 /// What is written is volatile until the file is synced. A loss of power keeps of the rest, at random: nothing, everything, what
 /// was written before some moment, or any of its sectors of 512 bytes; also of the operation that was under way. A file that
@@ -74,12 +74,19 @@ public:
     /// A disk that says so before anything is on it, as some do. For tests that must find that out.
     void set_ignoring_syncs(bool on) noexcept { ignoring_syncs_ = on; }
 
+    /// The program dies, the machine does not: from now on every open file fails; files that are opened later have everything that
+    /// was written, and what was not synced may still be lost.
+    void kill()
+    {
+        cut_off();
+        for (auto const& [name, f] : directory_.names())
+            f->cut_off();
+    }
+
     /// From now on every open file fails; files that are opened later have what is left.
     void lose_power()
     {
-        lose_power_in_ = 0;
-        then_ = nullptr;
-        ++boots_;
+        cut_off();
         auto oldest = directory_.oldest_change(clock_);
         for (auto const& [name, f] : directory_.names())
             oldest = std::min(oldest, f->oldest_change(clock_));
@@ -89,12 +96,9 @@ public:
             f->lose_power(loss);
     }
 
-    /// Loses power in the middle of the `n`-th write, truncation, sync or removal from now, and calls `then`. 0: no more.
-    void lose_power_at(std::uint64_t n, std::function<void()> then)
-    {
-        lose_power_in_ = n;
-        then_ = std::move(then);
-    }
+    /// Kills or loses power in the middle of the `n`-th write, truncation, sync or removal from now, and calls `then`. 0: no more.
+    void kill_at(std::uint64_t n, std::function<void()> then) { cut_off_at(n, false, std::move(then)); }
+    void lose_power_at(std::uint64_t n, std::function<void()> then) { cut_off_at(n, true, std::move(then)); }
 
     /// Writes, truncations, syncs and removals so far.
     std::uint64_t operations() const noexcept { return operations_; }
@@ -109,12 +113,16 @@ private:
         bool log = false; ///< a journal or a log: SQLite on Unix syncs the directory, too, when it syncs the file for the first time
         bool synced = false;
 
-        void lose_power(detail::power_loss& loss)
+        // Who has the file open keeps what it has: it is none of the new boot's.
+        void cut_off()
         {
-            detail::simulated_file::lose_power(loss);
-            // Who has the file open keeps what it has: it is none of the new boot's.
             locks = std::make_shared<detail::sqlite_file_locks>();
             shm.reset();
+        }
+        void lose_power(detail::power_loss& loss)
+        {
+            cut_off();
+            detail::simulated_file::lose_power(loss);
             synced = true;
         }
     };
@@ -156,14 +164,29 @@ private:
         return probability > 0 && static_cast<double>(random_() >> 11) * 0x1.0p-53 < probability;
     }
 
-    /// Counts an operation that has got as far as memory. True if the power is lost now.
-    bool power_is_lost()
+    void cut_off()
+    {
+        cut_off_in_ = 0;
+        then_ = nullptr;
+        ++boots_;
+    }
+    void cut_off_at(std::uint64_t n, bool power, std::function<void()> then)
+    {
+        cut_off_in_ = n;
+        power_too_ = power;
+        then_ = std::move(then);
+    }
+    /// Counts an operation that has got as far as memory. True if it is the last.
+    bool is_cut_off()
     {
         ++operations_;
-        if (lose_power_in_ == 0 || --lose_power_in_ > 0)
+        if (cut_off_in_ == 0 || --cut_off_in_ > 0)
             return false;
         auto const then = std::exchange(then_, nullptr);
-        lose_power();
+        if (power_too_)
+            lose_power();
+        else
+            kill();
         if (then)
             then();
         return true;
@@ -203,7 +226,7 @@ private:
             if (!disk.directory_.find(name))
                 return SQLITE_IOERR_DELETE_NOENT;
             disk.directory_.set(name, nullptr, disk.clock_);
-            if (disk.power_is_lost())
+            if (disk.is_cut_off())
                 return SQLITE_IOERR_DELETE;
             if (sync_directory != 0 && !disk.ignoring_syncs_)
                 disk.directory_.sync();
@@ -281,7 +304,7 @@ private:
             bool const fails = !full && disk.happens(disk.faults_.write_error);
             auto const part = full || fails ? static_cast<std::size_t>(disk.random_() % (size + 1)) : size;
             o.what->write(static_cast<char const*>(from), part, begin, disk.clock_);
-            if (disk.power_is_lost())
+            if (disk.is_cut_off())
                 return SQLITE_IOERR_WRITE;
             return full ? SQLITE_FULL : fails ? SQLITE_IOERR_WRITE : SQLITE_OK;
         });
@@ -294,7 +317,7 @@ private:
             if (o.dead() || o.disk->happens(o.disk->faults_.write_error))
                 return SQLITE_IOERR_TRUNCATE;
             o.what->resize(static_cast<std::size_t>(size), o.disk->clock_);
-            return o.disk->power_is_lost() ? SQLITE_IOERR_TRUNCATE : SQLITE_OK;
+            return o.disk->is_cut_off() ? SQLITE_IOERR_TRUNCATE : SQLITE_OK;
         });
     }
 
@@ -303,7 +326,7 @@ private:
         return guarded([&] {
             auto& o = state(f);
             auto& disk = *o.disk;
-            if (o.dead() || disk.power_is_lost())
+            if (o.dead() || disk.is_cut_off())
                 return SQLITE_IOERR_FSYNC;
             if (disk.ignoring_syncs_)
                 return SQLITE_OK;
@@ -410,7 +433,8 @@ private:
     std::uint64_t clock_ = 1;
     std::uint64_t boots_ = 0;
     std::uint64_t operations_ = 0;
-    std::uint64_t lose_power_in_ = 0;
+    std::uint64_t cut_off_in_ = 0; // operations
+    bool power_too_ = false;
     std::function<void()> then_;
 };
 

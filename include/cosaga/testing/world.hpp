@@ -111,7 +111,7 @@ public:
         network_.mend_all();
         for (auto const& h : hosts_) {
             h->crash_in_.reset();
-            keep_power(*h);
+            call_off_crash(*h);
         }
         note("nothing more goes wrong");
     }
@@ -157,14 +157,14 @@ public:
             std::rethrow_exception(failed);
     }
 
-    /// Cuts the power of a host, now; it is started again after `down_for`. Not from one of its own operations.
-    void crash(host& h, duration down_for)
+    /// Crashes a host, now; it is started again after `down_for`. Not from one of its own operations.
+    void crash(host& h, duration down_for, crash_kind kind = crash_kind::lose_power)
     {
         if (!h.is_up())
             return;
-        note("power is cut", h);
+        note(kind == crash_kind::kill ? "is killed" : "power is cut", h);
         for (auto const& d : h.durables_)
-            d->lose_power();
+            d->crash(kind);
         switch_off(h);
         start_later(h, down_for);
     }
@@ -257,18 +257,18 @@ private:
             start_later(h, std::chrono::seconds{1});
     }
 
-    // A loss of power that was to come in the middle of writing.
-    static void keep_power(host& h)
+    // A crash that was to come in the middle of writing.
+    static void call_off_crash(host& h)
     {
         for (auto const& d : h.durables_)
-            d->lose_power_at(0, nullptr);
+            d->crash_at(0, crash_kind::kill, nullptr);
     }
 
     void switch_off(host& h)
     {
         if (!h.is_up())
             return;
-        keep_power(h); // it was meant for this boot
+        call_off_crash(h); // it was meant for this boot
         network_.close_all(h.number());
         h.clock_offset_ = h.environment_->now() - true_time();
         scheduler_.retire(h.environment_->get_domain());
@@ -318,9 +318,11 @@ private:
     {
         if (!h.is_up() || h.crash_in_)
             return;
+        auto const kind = (f.chance >> 16 & 1) == 0 ? crash_kind::kill : crash_kind::lose_power;
         if (f.chance % 3 == 0)
-            return crash(h, f.span);
-        down_for_ = f.span;
+            return crash(h, f.span, kind);
+        h.crash_kind_ = kind;
+        h.down_for_ = f.span;
         auto const n = f.chance >> 8 & 63;
         auto const boots = h.boots_;
         auto const now = [this, &h, boots, round = round_] {
@@ -330,12 +332,12 @@ private:
         bool writing = false;
         if (f.chance % 3 == 1)
             for (auto const& d : h.durables_)
-                writing = d->lose_power_at(1 + n % 16, now) || writing;
+                writing = d->crash_at(1 + n % 16, kind, now) || writing;
         if (!writing)
             h.crash_in_ = n;
-        scheduler_.call_after(*domain_, std::chrono::seconds{2}, [this, &h, boots, span = f.span, round = round_] {
+        scheduler_.call_after(*domain_, std::chrono::seconds{2}, [this, &h, boots, round = round_] {
             if (h.boots_ == boots && round == round_)
-                crash(h, span); // nothing happened
+                crash(h, h.down_for_, h.crash_kind_); // nothing happened
         });
     }
 
@@ -346,7 +348,7 @@ private:
                 continue;
             if ((*h->crash_in_)-- == 0) {
                 h->crash_in_.reset();
-                crash(*h, down_for_);
+                crash(*h, h->down_for_, h->crash_kind_);
             }
             return;
         }
@@ -394,7 +396,6 @@ private:
     std::uint64_t round_ = 0;
     bool troubled_ = false;    // faults come
     bool supervising_ = false; // who is down is started again
-    duration down_for_{};
     std::exception_ptr failed_;
 };
 

@@ -38,8 +38,9 @@ struct crash_point_options {
     bool ignoring_syncs = false; ///< of the disk
 };
 
-/// One `sqlite_store` whose machine loses power in the middle of some disk operation, and what must hold when it is opened again:
-/// the file is sound, every transaction that returned is there, every other one whole or not at all, and none that threw.
+/// One `sqlite_store` that is killed, or whose machine loses power, in the middle of some disk operation, and what must hold when it
+/// is opened again: the file is sound, every transaction that returned or was seen is there, every other one whole or not at all, and
+/// none that threw.
 ///
 /// The seed decides the transactions, which come several at a time, the operation, how often this happens, and whether there are
 /// disk errors, too.
@@ -54,10 +55,18 @@ public:
     void run()
     {
         for (auto rounds = 1 + below(2); rounds > 0 && findings_.empty(); --rounds) {
-            use_until_power_is_lost();
+            use_until_cut_off();
             open_again();
             verify();
+            if (below(2) == 0) // before the store has closed the file, and so synced it
+                disk_.lose_power();
+            switch_off();
         }
+        if (open())
+            verify();
+        else
+            findings_.push_back("the store could not be opened in the end: " + last_error_);
+        switch_off();
     }
 
     std::vector<std::string> const& findings() const noexcept { return findings_; }
@@ -120,7 +129,7 @@ private:
         switch_off();
         return false;
     }
-    /// Runs a coroutine until it has ended or the power is lost.
+    /// Runs a coroutine until it has ended or the disk is lost.
     template <class F>
     void await(F const& f)
     {
@@ -146,20 +155,32 @@ private:
     void retire() { environment_->get_scheduler().retire(environment_->get_domain()); }
     void switch_off()
     {
+        if (!environment_)
+            return;
         retire();
         store_.reset();
         environment_.reset();
     }
-    void lose_power_at(std::uint64_t n)
+    void cut_off_at(std::uint64_t n)
     {
-        disk_.lose_power_at(n, [this] { lost_ = true; });
+        if (below(2) == 0)
+            disk_.kill_at(n, [this] { lost_ = true; });
+        else
+            disk_.lose_power_at(n, [this] { lost_ = true; });
+    }
+    void cut_off()
+    {
+        if (below(2) == 0)
+            disk_.kill();
+        else
+            disk_.lose_power();
     }
 
-    void use_until_power_is_lost()
+    void use_until_cut_off()
     {
         lost_ = false;
         // As often early as late.
-        lose_power_at(1 + below(std::uint64_t{4} << below(heavy_ ? 10 : 8)));
+        cut_off_at(1 + below(std::uint64_t{4} << below(heavy_ ? 10 : 8)));
         for (auto boots = 1 + below(3); boots > 0 && !lost_; --boots) {
             if (failing_)
                 disk_.set_faults({.read_error = 0.002, .write_error = 0.01, .sync_error = 0.02, .full = 0.005});
@@ -175,23 +196,23 @@ private:
             switch_off();
         }
         if (!lost_)
-            disk_.lose_power();
-        disk_.lose_power_at(0, nullptr);
+            cut_off();
+        disk_.kill_at(0, nullptr);
     }
 
-    /// With a power supply that fails again meanwhile, for a while.
+    /// With a machine that fails again meanwhile, for a while.
     void open_again()
     {
         for (auto losses = below(3); losses > 0; --losses) {
             lost_ = false;
-            lose_power_at(1 + below(24));
+            cut_off_at(1 + below(24));
             if (open())
                 switch_off();
             else if (!lost_ && !failing_)
                 findings_.push_back("the store could not be opened again: " + last_error_);
-            disk_.lose_power();
+            cut_off();
         }
-        disk_.lose_power_at(0, nullptr);
+        disk_.kill_at(0, nullptr);
         disk_.set_faults({});
         lost_ = false;
         if (!open())
@@ -282,7 +303,7 @@ private:
                 if (r.content.id == id_of(*w.removes))
                     erased = tx.erase(queue(), state_of(*w.removes), {&r.seq, 1});
             if (gone != 1 || erased != 1)
-                findings_.push_back("lost: what transaction " + std::to_string(*w.removes) + " had written, without any loss of power");
+                findings_.push_back("lost: what transaction " + std::to_string(*w.removes) + " had written is not there any more");
         }
         if (w.throws)
             throw refusal{};
@@ -302,7 +323,6 @@ private:
         });
         if (!verified)
             findings_.push_back("the store could not be read: " + last_error_);
-        switch_off();
     }
 
     void verify(sqlite_transaction& tx)
@@ -373,7 +393,7 @@ private:
     simulated_files disk_;
     bool failing_; // disk errors, too
     bool heavy_;   // long enough for checkpoints of the store's own
-    bool lost_ = false;
+    bool lost_ = false; // the disk, for this boot
     std::size_t boots_ = 0;
     std::uint64_t ticks_ = 0;
     std::uint64_t hash_ = 0;
