@@ -16,10 +16,10 @@ int main(int argc, char** argv)
     r.add<total_queue<>>("total_queue");
     r.add<key_order<>>("key_order");
     r.add<parked_messages<>>("parked_messages");
-    r.add<ledger<sqlite_platform>>("ledger_sqlite");
-    r.add<total_queue<sqlite_platform>>("total_queue_sqlite");
-    r.add<key_order<sqlite_platform>>("key_order_sqlite");
-    r.add<parked_messages<sqlite_platform>>("parked_messages_sqlite");
+    r.add<ledger<sqlite_platform>>("ledger_sqlite", 10);
+    r.add<total_queue<sqlite_platform>>("total_queue_sqlite", 10);
+    r.add<key_order<sqlite_platform>>("key_order_sqlite", 10);
+    r.add<parked_messages<sqlite_platform>>("parked_messages_sqlite", 10);
     r.add<ledger<zeromq_platform>>("ledger_zeromq");
     r.add<total_queue<zeromq_platform>>("total_queue_zeromq");
     r.add<key_order<zeromq_platform>>("key_order_zeromq");

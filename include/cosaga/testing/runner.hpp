@@ -38,10 +38,11 @@ namespace cosaga::testing {
 class runner {
 public:
     /// @tparam Scenario a `scenario` that is made from nothing.
+    /// @param every for one that takes long: it runs with each `every`-th seed only, unless it is named. >= 1
     template <class Scenario>
-    void add(std::string name)
+    void add(std::string name, std::uint64_t every = 1)
     {
-        scenarios_.push_back({std::move(name), [] { return std::make_unique<Scenario>(); }});
+        scenarios_.push_back({std::move(name), [] { return std::make_unique<Scenario>(); }, every});
     }
 
     /// Runs what the arguments say.
@@ -62,6 +63,7 @@ private:
     struct named {
         std::string name;
         scenario_maker make;
+        std::uint64_t every;
     };
     struct arguments {
         std::vector<named> scenarios;
@@ -85,7 +87,7 @@ private:
         std::string text = "options:\n"
                            "  --workload NAME[,NAME...]  all unless given; there are:";
         for (auto const& s : scenarios_)
-            text += " " + s.name;
+            text += " " + s.name + (s.every > 1 ? " (else with one seed in " + std::to_string(s.every) + ")" : "");
         text += "\n  --seeds A[..B]             1..1000 unless given\n"
                 "  --duration SECONDS         of virtual time with faults; 60 unless given\n"
                 "  --no KIND[,KIND...]        kinds of faults that do not come:";
@@ -179,7 +181,7 @@ private:
     {
         for (auto const& s : scenarios_)
             if (s.name == name)
-                return s;
+                return {s.name, s.make, 1};
         throw std::invalid_argument{"no such workload: " + std::string{name}};
     }
 
@@ -215,6 +217,8 @@ private:
         auto const work = [&] {
             for (auto seed = next++; seed <= a.last && seconds() < static_cast<double>(a.most_seconds); seed = next++)
                 for (auto const& s : a.scenarios) {
+                    if (seed % s.every != 0)
+                        continue;
                     auto o = a.options;
                     o.seed = seed;
                     if (count(s, o, run_scenario(s.make, o))) {
