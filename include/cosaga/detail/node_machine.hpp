@@ -41,10 +41,8 @@ public:
     {
         for (auto& c : consumers)
             co_await c->stop();
-        for (auto& r : responders)
-            co_await r->stop();
-        if (requester)
-            co_await requester->stop();
+        for (auto* c : components)
+            co_await c->stop();
         co_await outbox_->stop();
         co_await transport_->close();
         co_await store_->close();
@@ -74,10 +72,8 @@ private:
     {
         for (auto& c : consumers)
             c->start();
-        for (auto& r : responders)
-            r->start();
-        if (requester)
-            requester->start();
+        for (auto* c : components)
+            c->start();
         transport_->start();
         co_await outbox_->start();
     }
