@@ -85,12 +85,14 @@ public:
 
     void start()
     {
-        std::lock_guard const lock{mutex_};
-        ++running_;
-        spawn_on(strand_, keep_time(), [this](std::exception_ptr e) { end_one(e); });
-        for (auto const& l : links_)
-            drain_in_background(l.publisher);
-        started_ = true;
+        {
+            std::lock_guard const lock{mutex_};
+            ++running_;
+            for (auto const& l : links_)
+                drain_in_background(l.publisher);
+            started_ = true;
+        }
+        spawn_on(strand_, keep_time(), [this](std::exception_ptr e) { end_one(e); }); // it may run at once, and locks
     }
 
     /// The coordinators in the order in which they should be tried.
