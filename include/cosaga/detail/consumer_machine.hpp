@@ -21,7 +21,6 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
-#include <deque>
 #include <exception>
 #include <memory>
 #include <string>
@@ -223,13 +222,13 @@ private:
         for (std::size_t next = 0; next < items.size() || running > 0;) {
             while (running < options_.concurrency && next < items.size()) {
                 ++running;
-                auto& signal = preparing_.emplace_back();
+                auto const& cancel = preparing_.emplace_back(std::make_shared<asio::cancellation_signal>());
                 auto& next_item = *items[next++];
                 auto const ended = [&](std::exception_ptr) {
                     --running;
                     one_done.notify();
                 };
-                spawn_on(strand_, next_item.bodies->prepare(next_item), ended, signal.slot());
+                spawn_on(strand_, next_item.bodies->prepare(next_item), ended, cancel);
             }
             co_await one_done.wait();
         }
@@ -283,8 +282,8 @@ private:
             grace.set(until);
             while (applying_ && environment_->steady_now() < until)
                 co_await ended_->wait();
-            for (auto& signal : preparing_)
-                signal.emit(asio::cancellation_type::terminal);
+            for (auto const& cancel : preparing_)
+                cancel->emit(asio::cancellation_type::terminal);
         }
         // Closed only when the batch being applied is acknowledged.
         while (applying_)
@@ -311,7 +310,7 @@ private:
     std::vector<delivery> incoming_; // received, not yet looked at
     std::vector<item> current_;      // being applied
     applier_type applier_;           // on the store's thread while a transaction runs, else on the strand
-    std::deque<asio::cancellation_signal> preparing_;
+    std::vector<std::shared_ptr<asio::cancellation_signal>> preparing_;
     bool look_ = false; // somebody else changed the inbox queue
     steady_time poll_at_{};
     bool receiving_ = false;

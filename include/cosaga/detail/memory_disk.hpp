@@ -55,11 +55,17 @@ private:
         mark value;
         time_point at;
     };
+    struct scope {
+        std::map<message_id, stored_mark> ordered; // ids that hold their time: the old ones come first
+        std::map<message_id, stored_mark> others;
+
+        auto& of(message_id const& id) noexcept { return id.is_time_ordered() ? ordered : others; }
+    };
 
     std::shared_ptr<bool> powered_ = std::make_shared<bool>(true);
     std::function<bool()> fails_;
     std::map<queue_name, queue> queues_;
-    std::map<std::string, std::map<message_id, stored_mark>, std::less<>> marks_;
+    std::map<std::string, scope, std::less<>> marks_;
     std::map<std::string, saga_row, std::less<>> sagas_;
     std::map<std::string, std::map<std::uint64_t, journal_entry>, std::less<>> journals_;
     std::map<std::string, std::map<std::string, std::string, std::less<>>, std::less<>> user_;

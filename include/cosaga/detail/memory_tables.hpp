@@ -9,6 +9,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <iterator>
 #include <map>
 #include <optional>
 #include <span>
@@ -150,9 +151,10 @@ public:
     std::vector<std::optional<mark>> insert_marks(
         std::string_view scope, std::span<message_id const> ids, mark const& value, time_point now)
     {
-        auto& marks = entry(disk_->marks_, scope);
+        auto& known = entry(disk_->marks_, scope);
         std::vector<std::optional<mark>> before(ids.size());
         for (std::size_t i = 0; i < ids.size(); ++i) {
+            auto& marks = known.of(ids[i]);
             auto const [at, added] = marks.try_emplace(ids[i], memory_disk::stored_mark{value, now});
             if (added)
                 undo_.push_back([&marks, id = ids[i]] { marks.erase(id); });
@@ -164,31 +166,31 @@ public:
 
     std::optional<mark> find_mark(std::string_view scope, message_id const& id) const
     {
-        auto const marks = disk_->marks_.find(scope);
-        if (marks == disk_->marks_.end())
+        auto const known = disk_->marks_.find(scope);
+        if (known == disk_->marks_.end())
             return std::nullopt;
-        auto const found = marks->second.find(id);
-        return found == marks->second.end() ? std::nullopt : std::optional{found->second.value};
+        auto const& marks = known->second.of(id);
+        auto const found = marks.find(id);
+        return found == marks.end() ? std::nullopt : std::optional{found->second.value};
     }
 
     std::size_t purge_marks(std::string_view scope, time_point before, std::size_t most)
     {
-        auto const found = disk_->marks_.find(scope);
-        if (found == disk_->marks_.end())
+        auto const known = disk_->marks_.find(scope);
+        if (known == disk_->marks_.end())
             return 0;
-        auto& marks = found->second;
-        auto const bound = message_id::first_of(before);
+        auto& [ordered, others] = known->second;
         std::size_t purged = 0;
-        for (auto at = marks.begin(); at != marks.end() && purged < most;) {
-            bool const old = at->first.is_time_ordered() ? at->first < bound : at->second.at < before;
-            if (!old) {
-                ++at;
-                continue;
-            }
+        auto const purge = [&](auto& marks, auto at) {
             undo_.push_back([&marks, kept = *at] { marks.insert(kept); });
-            at = marks.erase(at);
             ++purged;
-        }
+            return marks.erase(at);
+        };
+        auto const end = ordered.lower_bound(message_id::first_of(before));
+        for (auto at = ordered.begin(); at != end && purged < most;)
+            at = purge(ordered, at);
+        for (auto at = others.begin(); at != others.end() && purged < most;)
+            at = at->second.at < before ? purge(others, at) : std::next(at);
         return purged;
     }
 

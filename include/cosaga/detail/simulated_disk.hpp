@@ -61,19 +61,24 @@ private:
 
 /// The bytes of one file: what programs see, what is on the disk, and the changes between the two, sector by sector.
 ///
-/// A change of a sector has all of its bytes, so that what reaches the disk of a sector is always one of its states.
+/// A change of a sector has all of its bytes, so that what reaches the disk of a sector is always one of its states. The states are never
+/// changed, so that all three share them.
 class simulated_file {
 public:
     static constexpr std::size_t sector = 512;
 
-    std::size_t size() const noexcept { return content_.size(); }
+    std::size_t size() const noexcept { return size_; }
 
     /// @return how many bytes there are to read.
     std::size_t read(char* to, std::size_t n, std::size_t at) const noexcept
     {
-        auto const there = at < content_.size() ? std::min(n, content_.size() - at) : 0;
-        if (there > 0)
-            std::memcpy(to, content_.data() + at, there);
+        auto const there = at < size_ ? std::min(n, size_ - at) : 0;
+        for (std::size_t done = 0; done < there;) {
+            auto const in_sector = (at + done) % sector;
+            auto const part = std::min(sector - in_sector, there - done);
+            copy(content_[(at + done) / sector], in_sector, part, to + done);
+            done += part;
+        }
         return there;
     }
 
@@ -82,64 +87,68 @@ public:
     {
         if (n == 0)
             return;
-        if (content_.size() < at + n) {
-            content_.resize(at + n);
-            changes_.push_back({clock++, whole_file, at + n, false});
+        auto const first = at / sector;
+        auto const end = sectors_of(at + n);
+        if (size_ < at + n) {
+            size_ = at + n;
+            content_.resize(end);
+            changes_.push_back({clock++, whole_file, size_, false, {}});
         }
-        std::memcpy(content_.data() + at, from, n);
-        for (auto s = at / sector; s <= (at + n - 1) / sector; ++s) {
-            changes_.push_back({clock++, s, bytes_.size(), false});
-            auto const begin = content_.begin() + static_cast<std::ptrdiff_t>(s * sector);
-            auto const there = std::min(sector, content_.size() - s * sector);
-            bytes_.insert(bytes_.end(), begin, begin + static_cast<std::ptrdiff_t>(there));
-            bytes_.resize(bytes_.size() + (sector - there));
+        auto const made = std::make_shared_for_overwrite<char[]>((end - first) * sector);
+        copy(content_[first], 0, sector, made.get());
+        copy(content_[end - 1], 0, sector, made.get() + (end - 1 - first) * sector);
+        std::memcpy(made.get() + at % sector, from, n);
+        for (auto s = first; s < end; ++s) {
+            content_[s] = {made, made.get() + (s - first) * sector};
+            changes_.push_back({clock++, s, 0, false, content_[s]});
         }
     }
 
     void resize(std::size_t n, std::uint64_t& clock)
     {
-        if (n == content_.size())
+        if (n == size_)
             return;
-        changes_.push_back({clock++, whole_file, n, n < content_.size()});
-        content_.resize(n);
+        changes_.push_back({clock++, whole_file, n, n < size_, {}});
+        cut(content_, n);
+        content_.resize(sectors_of(n));
+        size_ = n;
     }
 
     /// Everything is on the disk.
     void sync()
     {
-        for (auto const& c : changes_)
+        for (auto& c : changes_)
             apply(c);
-        set_durable_size(content_.size());
-        forget_changes();
+        set_durable_size(size_);
+        changes_.clear();
     }
 
     /// Some sectors are on the disk. The others are only in memory: the next sync believes that they are written.
     void fail_sync(std::uint64_t chance)
     {
-        for (auto const& c : changes_)
+        for (auto& c : changes_)
             if (c.sector != whole_file && (spread_bits(chance ^ c.sector) & 1) == 0)
                 apply(c);
         std::erase_if(changes_, [](change const& c) { return c.sector != whole_file; });
-        bytes_.clear();
     }
 
     void lose_power(power_loss& loss)
     {
         auto limit = whole_file; // where a truncation that did not reach the disk cut: nothing behind it was written afterwards
-        for (auto const& c : changes_) {
+        for (auto& c : changes_) {
             bool const kept = loss.keeps(c.when);
             if (c.sector == whole_file) {
                 if (!kept && c.shrinks)
-                    limit = std::min(limit, c.at);
+                    limit = std::min(limit, c.size);
                 else if (kept && limit == whole_file)
                     apply(c);
             } else if (kept && c.sector * sector < limit)
                 apply(c);
         }
-        forget_changes();
-        auto const size = durable_size_;
-        std::fill(durable_.begin() + static_cast<std::ptrdiff_t>(size), durable_.end(), '\0');
-        content_.assign(durable_.begin(), durable_.begin() + static_cast<std::ptrdiff_t>(size));
+        changes_.clear();
+        cut(durable_, durable_size_);
+        content_ = durable_;
+        size_ = durable_size_;
     }
 
     /// The time of the oldest change that is not on the disk; `otherwise` if there is none.
@@ -150,45 +159,66 @@ public:
 
 private:
     static constexpr auto whole_file = std::numeric_limits<std::size_t>::max();
+
+    using state = std::shared_ptr<char const>; // of a sector; null: zeros
     struct change {
         std::uint64_t when;
         std::size_t sector; ///< or `whole_file`: its size
-        std::size_t at;     ///< of the bytes; or the new size
+        std::size_t size;   ///< the new one
         bool shrinks;
+        state bytes;
     };
 
-    void apply(change const& c)
+    static std::size_t sectors_of(std::size_t n) noexcept { return (n + sector - 1) / sector; }
+
+    static void copy(state const& from, std::size_t at, std::size_t n, char* to) noexcept
+    {
+        if (from)
+            std::memcpy(to, from.get() + at, n);
+        else
+            std::memset(to, 0, n);
+    }
+
+    // Zeros from there on.
+    static void cut(std::vector<state>& sectors, std::size_t n)
+    {
+        if (sectors.size() < sectors_of(n))
+            return;
+        sectors.resize(sectors_of(n));
+        if (n % sector == 0)
+            return;
+        auto const last = std::make_shared<char[]>(sector);
+        copy(sectors.back(), 0, n % sector, last.get());
+        sectors.back() = {last, last.get()};
+    }
+
+    void apply(change& c)
     {
         if (c.sector == whole_file)
-            return set_durable_size(c.at);
-        reach((c.sector + 1) * sector);
-        std::memcpy(durable_.data() + c.sector * sector, bytes_.data() + c.at, sector);
+            return set_durable_size(c.size);
+        reach(c.sector + 1);
+        durable_[c.sector] = std::move(c.bytes);
     }
 
     // Bytes behind the end may be on the disk already, when the new size is not.
     void set_durable_size(std::size_t n)
     {
-        reach((n + sector - 1) / sector * sector);
         if (n < durable_size_)
-            std::fill(durable_.begin() + static_cast<std::ptrdiff_t>(n), durable_.end(), '\0');
+            cut(durable_, n);
+        reach(sectors_of(n));
         durable_size_ = n;
     }
-    void reach(std::size_t n)
+    void reach(std::size_t sectors)
     {
-        if (durable_.size() < n)
-            durable_.resize(n);
-    }
-    void forget_changes() noexcept
-    {
-        changes_.clear();
-        bytes_.clear();
+        if (durable_.size() < sectors)
+            durable_.resize(sectors);
     }
 
-    std::vector<char> content_;
-    std::vector<char> durable_; // whole sectors
+    std::vector<state> content_;
+    std::size_t size_ = 0;
+    std::vector<state> durable_;
     std::size_t durable_size_ = 0;
     std::vector<change> changes_;
-    std::vector<char> bytes_; // of the changes
 };
 
 /// The names of files: a change of the directory is on the disk when a sync has taken it there, or by chance.

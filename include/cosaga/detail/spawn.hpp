@@ -53,9 +53,9 @@ void post_to(asio::any_io_executor const& executor, task f);
 asio::awaitable<void> resume_on(asio::any_io_executor executor);
 
 /// Runs the coroutine on the executor and tells `ended` what it threw, or null.
-/// @param slot cancels it.
+/// @param cancel cancels it; kept as long as the coroutine, which may be destroyed where it waits, later than who has started it.
 void spawn_on(asio::any_io_executor const& executor, asio::awaitable<void> body,
-    std::function<void(std::exception_ptr)> ended, asio::cancellation_slot slot = {});
+    std::function<void(std::exception_ptr)> ended, std::shared_ptr<asio::cancellation_signal> cancel = nullptr);
 
 /// Runs the coroutine on the executor; who awaits this resumes on its own.
 asio::awaitable<void> run_on(asio::any_io_executor const& executor, asio::awaitable<void> body);

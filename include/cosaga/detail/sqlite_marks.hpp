@@ -59,7 +59,7 @@ public:
             return 0;
         auto const bound = message_id::first_of(before);
         auto purged = purge_ordered_.execute(*handle_, *number * 2, bytes_as_blob(bound.bytes()), as_limit(most));
-        if (purged < most)
+        if (purged < most && select_old_other_.run(*handle_, *number * 2 + 1, micros(before)).step())
             purged += purge_others_.execute(*handle_, *number * 2 + 1, micros(before), as_limit(most - purged));
         return purged;
     }
@@ -133,8 +133,10 @@ private:
     sqlite_query insert_many_{insert_many_sql()};
     sqlite_query insert_{"INSERT INTO cosaga_marks VALUES(?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING"};
     sqlite_query select_{"SELECT value FROM cosaga_marks WHERE scope = ?1 AND id = ?2"};
-    sqlite_query purge_ordered_{"DELETE FROM cosaga_marks WHERE scope = ?1 AND id IN "
-                                "(SELECT id FROM cosaga_marks WHERE scope = ?1 AND id < ?2 ORDER BY id LIMIT ?3)"};
+    // Neither makes a temporary table unless there is something to delete: mostly there is not.
+    sqlite_query purge_ordered_{"DELETE FROM cosaga_marks WHERE scope = ?1 AND id < coalesce("
+                                "(SELECT id FROM cosaga_marks WHERE scope = ?1 AND id < ?2 ORDER BY id LIMIT 1 OFFSET ?3), ?2)"};
+    sqlite_query select_old_other_{"SELECT 1 FROM cosaga_marks WHERE scope = ?1 AND at IS NOT NULL AND at < ?2 LIMIT 1"};
     sqlite_query purge_others_{"DELETE FROM cosaga_marks WHERE scope = ?1 AND id IN "
                                "(SELECT id FROM cosaga_marks WHERE scope = ?1 AND at IS NOT NULL AND at < ?2 ORDER BY at LIMIT ?3)"};
     sqlite_query insert_scope_{"INSERT INTO cosaga_scopes(scope) VALUES(?1) ON CONFLICT DO NOTHING"};

@@ -5,10 +5,16 @@
 #include <cosaga/detail/spawn.hpp>
 
 #include <boost/asio/bind_cancellation_slot.hpp>
+#include <boost/asio/cancellation_signal.hpp>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/strand.hpp>
 #include <boost/asio/use_awaitable.hpp>
+
+#include <exception>
+#include <functional>
+#include <memory>
+#include <utility>
 
 namespace cosaga::detail {
 
@@ -28,9 +34,13 @@ COSAGA_DECL asio::awaitable<void> resume_on(asio::any_io_executor executor)
 }
 
 COSAGA_DECL void spawn_on(asio::any_io_executor const& executor, asio::awaitable<void> body,
-    std::function<void(std::exception_ptr)> ended, asio::cancellation_slot slot)
+    std::function<void(std::exception_ptr)> ended, std::shared_ptr<asio::cancellation_signal> cancel)
 {
-    asio::co_spawn(executor, std::move(body), asio::bind_cancellation_slot(slot, std::move(ended)));
+    auto const slot = cancel ? cancel->slot() : asio::cancellation_slot{};
+    std::function<void(std::exception_ptr)> end = std::move(ended);
+    if (cancel)
+        end = [told = std::move(end), kept = std::move(cancel)](std::exception_ptr e) { told(e); };
+    asio::co_spawn(executor, std::move(body), asio::bind_cancellation_slot(slot, std::move(end)));
 }
 
 COSAGA_DECL asio::awaitable<void> run_on(asio::any_io_executor const& executor, asio::awaitable<void> body)

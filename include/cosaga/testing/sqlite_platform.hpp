@@ -12,6 +12,7 @@
 
 #include <sqlite3.h>
 
+#include <chrono>
 #include <map>
 #include <memory>
 #include <optional>
@@ -39,7 +40,10 @@ struct sqlite_platform {
                 made = false;
                 throw;
             }
-        return std::make_unique<store_type>(h.get_environment(), sqlite_options{.path = "host.db", .vfs = vfs});
+        // There is no other process whose commits one could miss: looking for them each second would be most of what happens.
+        constexpr auto now_and_then = std::chrono::seconds{10};
+        return std::make_unique<store_type>(
+            h.get_environment(), sqlite_options{.path = "host.db", .poll_interval = now_and_then, .vfs = vfs});
     }
     static std::unique_ptr<transport_type> connect(host& h, std::string service, std::vector<simulated_route> routes)
     {
