@@ -76,7 +76,7 @@ public:
         stopping_ = true;
         subscription_.close();
         for (auto& [number, a] : answering_)
-            a.cancel.emit(asio::cancellation_type::terminal);
+            a.cancel->emit(asio::cancellation_type::terminal);
         room_->notify();
         while (receiving_ || !answering_.empty())
             co_await ended_.wait();
@@ -90,7 +90,7 @@ private:
     struct answering {
         steady_time until;
         bool hangs = false;
-        asio::cancellation_signal cancel{};
+        std::shared_ptr<asio::cancellation_signal> cancel = std::make_shared<asio::cancellation_signal>();
     };
 
     asio::awaitable<void> receive()
@@ -129,7 +129,7 @@ private:
             if (!a.hangs && a.until <= now) {
                 a.hangs = true;
                 environment_->report("a check-back for " + options_.service + " was not answered in time");
-                a.cancel.emit(asio::cancellation_type::terminal);
+                a.cancel->emit(asio::cancellation_type::terminal);
             }
             busy += a.hangs ? 0 : 1;
             next = a.hangs ? next : std::min(next, a.until);
@@ -160,7 +160,7 @@ private:
             ended_.notify();
             if (e)
                 environment_->report("a check-back for " + options_.service + " was not answered: " + describe(e));
-        }, a.cancel.slot());
+        }, a.cancel);
     }
 
     asio::awaitable<void> answer(std::uint64_t number, std::string coordinator, message_id id)
