@@ -82,7 +82,8 @@ public:
                 throw make_error(errc::transaction_fenced, "the local transaction comes after the retention of marks");
             fence_marks::enter(insert(tx, id, fence_marks::committed));
             local(tx);
-            tx.purge_marks(scope, tx.now() - retention_, purged_at_once);
+            if (++runs_ % purge_every == 0)
+                tx.purge_marks(scope, tx.now() - retention_, 2 * purge_every);
         };
         co_await store_->transact(work);
     }
@@ -100,7 +101,7 @@ public:
 
 private:
     static constexpr std::string_view scope = "transactions";
-    static constexpr std::size_t purged_at_once = 2;
+    static constexpr std::size_t purge_every = 64;
 
     // Its mark may be purged by now.
     bool is_forgotten(transaction_type& tx, message_id const& id) const
@@ -114,6 +115,7 @@ private:
 
     Store* store_;
     duration retention_;
+    std::size_t runs_ = 0; // on the store's thread
 };
 
 } // namespace cosaga

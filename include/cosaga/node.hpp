@@ -93,7 +93,7 @@ public:
     }
 
     /// Starts and stops it with the rest: a `coordinator`, a `transactional_producer`. Call it before `start`.
-    /// @param c must not be destroyed before the node is.
+    /// @param c is not used after `stop`.
     void attach(component& c) { core_->components.push_back(&c); }
 
     /// @copydetails outbox::transact
@@ -117,7 +117,7 @@ public:
     asio::awaitable<void> start() { return core_->start(); }
 
     /// Stops in order: nothing new is received, what is running finishes, acknowledgements leave, the transport and the
-    /// store are closed. What is not sent yet stays in the store.
+    /// store are closed. What is not sent yet stays in the store. Again: does nothing.
     asio::awaitable<void> stop() { return core_->stop(); }
 
     /// Starts, waits for SIGINT or SIGTERM, and stops. A signal that comes before this is called ends the process as usual,
@@ -129,6 +129,7 @@ public:
 
     outbox_type& get_outbox() noexcept { return outbox_; }
     Store& get_store() noexcept { return *store_; }
+    Transport& get_transport() noexcept { return *transport_; }
     std::vector<std::unique_ptr<running_consumer>> const& consumers() const noexcept { return core_->consumers; }
 
 private:

@@ -5,9 +5,11 @@
 #include <cosaga/detail/event.hpp>
 #include <cosaga/detail/intake.hpp>
 #include <cosaga/detail/spawn.hpp>
+#include <cosaga/detail/transaction_messages.hpp>
 #include <cosaga/environment.hpp>
 #include <cosaga/error.hpp>
 #include <cosaga/message.hpp>
+#include <cosaga/message_id.hpp>
 #include <cosaga/schedule.hpp>
 #include <cosaga/transactional_options.hpp>
 #include <cosaga/transport.hpp>
@@ -40,6 +42,11 @@ namespace cosaga::detail {
 template <transport Transport>
 class coordinator_links {
 public:
+    struct outcome {
+        message_id about;
+        transaction_outcome what;
+    };
+
     /// Something on its way, and what became of it.
     class sending {
     public:
@@ -52,18 +59,19 @@ public:
     private:
         friend coordinator_links;
         std::size_t link = 0;
-        bool repeated = false;         // until it has a result
-        std::optional<message> again;  // what is repeated
+        std::optional<outcome> told; // an outcome, not a half message
         std::uint32_t failures = 0;
         steady_time deadline = steady_time::max(); // of who waits
         steady_time again_at = steady_time::max();
     };
     using sending_ptr = std::shared_ptr<sending>;
 
-    coordinator_links(Transport& t, producer_options const& options, asio::any_io_executor strand)
+    coordinator_links(Transport& t, producer_options const& options, asio::any_io_executor strand, message_id_generator& ids)
         : transport_{&t},
           environment_{&t.get_environment()},
+          service_{options.service},
           names_{options.coordinators},
+          ids_{&ids},
           strand_{std::move(strand)},
           tick_{std::make_shared<event>(strand_)},
           ended_{strand_},
@@ -119,19 +127,16 @@ public:
         return s;
     }
 
-    /// Sends an outcome.
-    /// @param repeated until the coordinator has taken or refused it.
+    /// Sends an outcome until the coordinator has taken or refused it; one that is not definite only once.
     /// @param timeout after which who waits is told that there is no result yet; zero if nobody waits.
-    sending_ptr send_outcome(std::size_t link, message m, bool repeated, duration timeout)
+    sending_ptr send_outcome(std::size_t link, outcome const& o, duration timeout)
     {
         auto s = std::make_shared<sending>(environment_->get_executor());
         s->link = link;
-        s->repeated = repeated;
-        if (repeated)
-            s->again = m;
+        s->told = o;
         if (timeout > duration::zero())
             s->deadline = environment_->steady_now() + timeout;
-        add(s, std::move(m));
+        add(s, compose(o));
         return s;
     }
 
@@ -153,6 +158,15 @@ private:
     static constexpr duration avoided_for = std::chrono::seconds{5};
     // Beyond that the oldest outcomes are forgotten: their half messages are decided by check-backs.
     static constexpr std::size_t most_pending = 65'536;
+
+    message compose(outcome const& o)
+    {
+        return make_control((*ids_)(), transactions_topic, type_of(o.what), o.about, service_, environment_->now());
+    }
+    static bool is_repeated(sending const& s) noexcept
+    {
+        return s.told && (s.told->what == transaction_outcome::commit || s.told->what == transaction_outcome::rollback);
+    }
 
     struct coordinator {
         std::shared_ptr<publisher_type> publisher;
@@ -220,7 +234,7 @@ private:
         auto const& what = found.mapped();
         if (s.result != verdict::failed) {
             finish(*what, s.result, std::move(s.reason));
-        } else if (what->repeated) {
+        } else if (is_repeated(*what)) {
             what->again_at = environment_->steady_now() + schedule{}.delay_without_end(++what->failures, environment_->random());
             plan(what->again_at);
             pending_.emplace(++last_tag_, what);
@@ -266,7 +280,7 @@ private:
             if (s->deadline <= now) {
                 s->deadline = steady_time::max();
                 s->done.notify();
-                if (!s->repeated) {
+                if (!is_repeated(*s)) {
                     silent.push_back(s->link);
                     at = pending_.erase(at);
                     continue;
@@ -275,7 +289,7 @@ private:
             if (s->again_at <= now) {
                 s->again_at = steady_time::max();
                 at = pending_.erase(at);
-                publish(s, *s->again);
+                publish(s, compose(*s->told));
                 continue;
             }
             next_ = std::min({next_, s->deadline, s->again_at});
@@ -299,8 +313,8 @@ private:
         for (auto const& [tag, s] : before) {
             if (s->link != i || s->again_at != steady_time::max())
                 pending_.emplace(tag, s);
-            else if (s->repeated)
-                publish(s, *s->again);
+            else if (is_repeated(*s))
+                publish(s, compose(*s->told));
             else
                 s->done.notify();
         }
@@ -337,7 +351,9 @@ private:
 
     Transport* transport_;
     environment* environment_;
+    std::string service_;
     std::vector<std::string> names_;
+    message_id_generator* ids_;
     asio::any_io_executor strand_;
     std::shared_ptr<event> tick_;
     event ended_;

@@ -1,6 +1,7 @@
 // Copyright the cosaga authors. Distributed under the Boost Software License, Version 1.0.
 #pragma once
 
+#include <cosaga/detail/alarm.hpp>
 #include <cosaga/detail/check_back.hpp>
 #include <cosaga/detail/coordinator_core.hpp>
 #include <cosaga/detail/event.hpp>
@@ -49,9 +50,8 @@ public:
           options_{checked(std::move(options))},
           ids_{*environment_},
           strand_{strand_of(environment_->get_executor())},
-          wake_{std::make_shared<event>(strand_)},
+          applied_{strand_},
           ended_{strand_},
-          alarm_{*environment_, strand_, wake_},
           halves_{outbox, options_},
           subscription_{t.subscribe(transactions_topic, options_.name)}
     {
@@ -87,6 +87,8 @@ public:
     asio::awaitable<void> stop() override { return run_on(strand_, do_stop()); }
 
 private:
+    static constexpr std::size_t batches_at_once = 4;
+
     static coordinator_options checked(coordinator_options options)
     {
         require_valid(options.checks, "coordinator");
@@ -108,7 +110,20 @@ private:
                     co_return;
                 throw;
             }
-            co_await apply(read(std::move(batch)));
+            if (stopping_)
+                co_return; // it comes again
+            // The next batch is on its way to the store while this one is being synced. That outcomes of two batches change places when
+            // the store fails does no harm: whose order matters waits for the first before it sends the second.
+            while (applying_ >= batches_at_once && !stopping_)
+                co_await applied_.wait();
+            ++applying_;
+            spawn_on(strand_, apply(read(std::move(batch))), [this](std::exception_ptr e) {
+                --applying_;
+                applied_.notify();
+                ended_.notify();
+                if (e)
+                    environment_->report("coordinator " + options_.name + ": " + describe(e));
+            });
         }
     }
 
@@ -179,7 +194,7 @@ private:
         m.topic = std::string{topic};
         std::erase_if(m.headers, [](header const& h) { return h.name == half_topic_header; });
         check_limits(m, transport_->limits());
-        r.content = std::move(m);
+        r.content = std::make_shared<message>(std::move(m));
     }
 
     void refuse(coordinator_request const& r, std::string const& why)
@@ -192,7 +207,7 @@ private:
         subscription_.reject(r.tag, why);
     }
 
-    // A batch that the store could not take is tried again: nothing behind it overtakes it.
+    // A batch that the store could not take is tried again.
     asio::awaitable<void> apply(std::vector<coordinator_request> requests)
     {
         for (auto& r : requests)
@@ -213,12 +228,21 @@ private:
                 co_return;
             }
             environment_->report("coordinator " + options_.name + ": " + describe(failed));
-            auto const until = environment_->steady_now() + schedule{}.delay_without_end(++failures, environment_->random());
-            while (!stopping_ && environment_->steady_now() < until) {
-                alarm_.set(until);
-                co_await wake_->wait();
-            }
+            co_await pause(schedule{}.delay_without_end(++failures, environment_->random()));
         }
+    }
+
+    // Ends early when the coordinator is stopped.
+    asio::awaitable<void> pause(duration span)
+    {
+        auto const wake = pausing_.emplace_back(std::make_shared<event>(strand_));
+        alarm a{*environment_, strand_, wake};
+        auto const until = environment_->steady_now() + span;
+        while (!stopping_ && environment_->steady_now() < until) {
+            a.set(until);
+            co_await wake->wait();
+        }
+        std::erase(pausing_, wake);
     }
 
     void settle(std::vector<coordinator_request> const& requests, coordinator_counters const& done)
@@ -248,13 +272,16 @@ private:
     asio::awaitable<void> do_stop()
     {
         stopping_ = true;
-        wake_->notify();
-        subscription_.close();
+        for (auto const& wake : pausing_)
+            wake->notify();
+        applied_.notify();
+        while (applying_ > 0)
+            co_await ended_.wait();
+        subscription_.close(); // when what was applied is acknowledged
         while (running_)
             co_await ended_.wait();
         for (auto& [name, service] : services_)
             co_await service->stop();
-        alarm_.cancel();
     }
 
     Store* store_;
@@ -263,12 +290,13 @@ private:
     coordinator_options options_;
     message_id_generator ids_;
     asio::any_io_executor strand_;
-    std::shared_ptr<event> wake_;
+    event applied_;
     event ended_;
-    alarm alarm_;
+    std::vector<std::shared_ptr<event>> pausing_;
     half_messages<Store> halves_;
     typename Transport::subscription_type subscription_;
     std::map<std::string, std::unique_ptr<check_back<Store, Transport>>, std::less<>> services_;
+    std::size_t applying_ = 0;
     bool running_ = false;
     bool stopping_ = false;
     mutable std::mutex mutex_; // guards what follows

@@ -3,6 +3,7 @@
 
 #include <cosaga/detail/intake.hpp>
 #include <cosaga/detail/outbox_core.hpp>
+#include <cosaga/detail/recent_halves.hpp>
 #include <cosaga/detail/transaction_messages.hpp>
 #include <cosaga/environment.hpp>
 #include <cosaga/error.hpp>
@@ -17,9 +18,11 @@
 #include <cstdint>
 #include <exception>
 #include <map>
+#include <memory>
 #include <optional>
 #include <set>
 #include <span>
+#include <stdexcept>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -31,7 +34,7 @@ namespace cosaga::detail {
 struct coordinator_request {
     std::uint64_t tag = 0;
     std::string service;                        ///< who asks, as the transport knows it
-    message content;                            ///< the half message, as it is stored
+    std::shared_ptr<message> content;           ///< the half message, as it is stored
     std::optional<transaction_outcome> outcome; ///< nothing for a half message
     message_id about;                           ///< the half message
     duration delay{};                           ///< of the half message
@@ -52,7 +55,8 @@ struct due_check {
 /// The half messages of a coordinator, in its transactions: each is a row of the inbox queue of its service, in state `prepared` until
 /// its outcome is known, `dead` when it was parked, and `ready` for a moment when an operator has redriven it.
 ///
-/// Its members run on the store's thread, and may run again when a commit fails: what they change in memory is their arguments.
+/// Its members run on the store's thread, and may run again when a commit fails: what they change in memory is only their arguments, and what
+/// is not relied on.
 template <class Store>
 class half_messages {
 public:
@@ -67,7 +71,9 @@ public:
     {
         auto const asked = requests.size();
         coordinator_counters done;
-        auto const failed = try_nested(tx, [&] { done = apply_together(tx, requests); });
+        auto failed = try_nested(tx, [&] { done = apply_together(tx, requests, true); });
+        if (failed)
+            failed = try_nested(tx, [&] { done = apply_together(tx, requests, false); });
         if (failed && asked == 1)
             requests.front().refused = describe(failed);
         if (failed)
@@ -141,13 +147,15 @@ private:
         std::set<message_id> fresh_ids;
         std::vector<located_half> decided;
         std::map<message_id, transaction_outcome> outcomes; // of those
+        bool trusting = true; // in what is remembered of recent ones
     };
 
     // First everything is looked up, then rows go, then rows come: a look-up writes what is staged, and one by one that is slow.
-    coordinator_counters apply_together(transaction_type& tx, std::span<coordinator_request> requests)
+    coordinator_counters apply_together(transaction_type& tx, std::span<coordinator_request> requests, bool trusting)
     {
         coordinator_counters done;
         batch b;
+        b.trusting = trusting;
         for (auto& r : requests) {
             r.refused.clear();
             if (!r.outcome)
@@ -180,14 +188,30 @@ private:
 
     void look_up_decided(transaction_type& tx, coordinator_request& r, batch& b, coordinator_counters& done)
     {
-        auto half = b.outcomes.contains(r.about) ? std::nullopt : find(tx, r);
+        bool const decided = *r.outcome == transaction_outcome::commit || *r.outcome == transaction_outcome::rollback;
+        std::optional<located_half> half;
+        if (!b.outcomes.contains(r.about))
+            half = decided && b.trusting ? find_recent(r) : std::nullopt;
+        if (!half && !b.outcomes.contains(r.about))
+            half = find(tx, r);
         if (!half)
             compare(tx, r, b);
-        else if (*r.outcome == transaction_outcome::commit || *r.outcome == transaction_outcome::rollback) {
+        else if (decided) {
             b.outcomes.emplace(r.about, *r.outcome);
             b.decided.push_back(std::move(*half));
         } else if (half->state == message_state::prepared)
             done.parked += wait_on(tx, r, *half) ? 1 : 0;
+    }
+
+    std::optional<located_half> find_recent(coordinator_request const& r)
+    {
+        auto recent = recent_.take(r.about);
+        if (!recent || recent->service != r.service)
+            return std::nullopt;
+        located_half half{queue_of(r.service), message_state::prepared, {}};
+        half.row.seq = recent->seq;
+        half.row.content = std::move(*recent->content);
+        return half;
     }
 
     // Only of the service that asks: to any other it is as if there were none.
@@ -248,7 +272,8 @@ private:
         for (auto const& half : b.decided)
             gone[{half.queue, half.state}].push_back(half.row.seq);
         for (auto const& [where, seqs] : gone)
-            tx.erase(where.first, where.second, seqs);
+            if (tx.erase(where.first, where.second, seqs) != seqs.size())
+                throw std::logic_error{"a half message is not where it was"}; // looked for again in the table
     }
 
     static std::string scope_of(std::string const& service) { return "half messages/" + service; }
@@ -281,9 +306,10 @@ private:
     void store(transaction_type& tx, coordinator_request const& r)
     {
         message_row row;
-        row.content = r.content;
+        row.content = *r.content;
         row.due_at = tx.now() + r.checks.first;
         tx.append(queue_of(r.service), message_state::prepared, {&row, 1});
+        recent_.add(r.about, {r.service, row.seq, r.content});
     }
 
     // What an operator has redriven is checked again, from the start. @return true if there was something.
@@ -302,6 +328,7 @@ private:
 
     outbox_core<transaction_type>* outbox_;
     coordinator_options options_;
+    recent_halves recent_;
 };
 
 } // namespace cosaga::detail

@@ -39,6 +39,8 @@ public:
 
     asio::awaitable<void> stop() override
     {
+        if (std::exchange(stopped_, true))
+            co_return;
         for (auto& c : consumers)
             co_await c->stop();
         for (auto* c : components)
@@ -87,6 +89,7 @@ private:
     Store* store_;
     Transport* transport_;
     outbox_core<typename Store::transaction_type>* outbox_;
+    bool stopped_ = false;
 };
 
 } // namespace cosaga::detail

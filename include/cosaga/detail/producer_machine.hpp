@@ -36,7 +36,7 @@ public:
           options_{checked(std::move(options))},
           ids_{*environment_},
           strand_{strand_of(environment_->get_executor())},
-          links_{t, options_, strand_},
+          links_{t, options_, strand_, ids_},
           responder_{t, *resource_, options_, strand_, [this](std::string const& name) { return links_.find(name).has_value(); },
               [this](std::string const& to, message_id const& id, transaction_outcome o) { answer(to, id, o); }}
     {
@@ -76,15 +76,15 @@ public:
     {
         check_limits(m, transport_->limits());
         std::string why;
-        for (auto const link : links_.by_preference()) {
+        auto const order = links_.by_preference();
+        for (auto const link : order) {
             // Another id each time: what was sent may be stored after all, and is then rolled back by a check-back.
             m.id = ids_();
-            auto const sent = links_.send_half(link, m, options_.prepare_timeout);
+            prepared_half const half{m.id, link};
+            auto const sent = links_.send_half(link, link == order.back() ? std::move(m) : m, options_.prepare_timeout);
             co_await sent->done.wait();
-            if (sent->result == verdict::accepted) {
-                prepared_half const half{m.id, link};
+            if (sent->result == verdict::accepted)
                 co_return half;
-            }
             if (sent->result == verdict::rejected)
                 throw make_error(errc::rejected, "the coordinator " + links_.name(link) + " refused the half message: " + sent->why);
             why += (why.empty() ? "" : "; ") + links_.name(link) + ": " + (sent->why.empty() ? "no answer in time" : sent->why);
@@ -108,12 +108,12 @@ public:
 
     void tell(prepared_half const& half, transaction_outcome outcome) override
     {
-        links_.send_outcome(half.coordinator, outcome_message(half.id, outcome), true, duration::zero());
+        links_.send_outcome(half.coordinator, {half.id, outcome}, duration::zero());
     }
 
     asio::awaitable<void> resolve(prepared_half half, transaction_outcome outcome) override
     {
-        auto const sent = links_.send_outcome(half.coordinator, outcome_message(half.id, outcome), true, options_.resolve_timeout);
+        auto const sent = links_.send_outcome(half.coordinator, {half.id, outcome}, options_.resolve_timeout);
         co_await sent->done.wait();
         if (sent->result == verdict::rejected)
             throw make_error(errc::transaction_conflict, sent->why);
@@ -130,17 +130,10 @@ private:
         return options;
     }
 
-    message outcome_message(message_id const& about, transaction_outcome outcome)
-    {
-        return make_control(ids_(), transactions_topic, type_of(outcome), about, options_.service, environment_->now());
-    }
-
     void answer(std::string const& coordinator, message_id const& id, transaction_outcome outcome)
     {
-        auto const link = links_.find(coordinator);
-        bool const decided = outcome == transaction_outcome::commit || outcome == transaction_outcome::rollback;
-        if (link) // of others nothing is asked
-            links_.send_outcome(*link, outcome_message(id, outcome), decided, duration::zero());
+        if (auto const link = links_.find(coordinator)) // of others nothing is asked
+            links_.send_outcome(*link, {id, outcome}, duration::zero());
     }
 
     asio::awaitable<void> do_stop()
