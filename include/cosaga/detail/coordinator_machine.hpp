@@ -228,7 +228,8 @@ private:
                 co_return;
             }
             environment_->report("coordinator " + options_.name + ": " + describe(failed));
-            co_await pause(schedule{}.delay_without_end(++failures, environment_->random()));
+            auto const delay = schedule{}.delay_without_end(++failures, environment_->random());
+            co_await pause(delay);
         }
     }
 
