@@ -19,7 +19,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-namespace orders {
+namespace examples {
 
 /// Reads the lines of a file, or of standard input, one after another: memory does not depend on how long the input is.
 class line_reader {
@@ -106,4 +106,4 @@ private:
     bool stopped_ = false;
 };
 
-} // namespace orders
+} // namespace examples
