@@ -48,9 +48,8 @@ private:
     {
         auto& environment = node_.get_store().get_environment();
         asio::signal_set signals{environment.get_executor(), SIGINT, SIGTERM};
-        bool stopping = false;
-        signals.async_wait([&](boost::system::error_code ec, int) { stopping = !ec; });
-        while (!stopping) {
+        signals.async_wait([this](boost::system::error_code ec, int) { stopping_ = !ec; });
+        while (!stopping_) {
             co_await print_balance();
             co_await environment.sleep_for(pause);
         }
@@ -71,6 +70,7 @@ private:
 
     Node& node_;
     balance printed_;
+    bool stopping_ = false;
 };
 
 } // namespace

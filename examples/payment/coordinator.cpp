@@ -10,8 +10,8 @@
 #include <algorithm>
 #include <charconv>
 #include <chrono>
-#include <cstdio>
 #include <string>
+#include <system_error>
 
 namespace {
 
@@ -60,12 +60,13 @@ int main(int argc, char** argv)
     return run_program(coordinator_name, usage, 1, [&] {
         arguments const given{argc, argv, {"--db", "--listen", "--payment-service", "--bookkeeper"},
             {"--first-check-ms", "--check-interval-ms"}};
+        auto const options = options_of(given);
         asio::io_context io{1};
         cosaga::system_environment environment{io.get_executor()};
         cosaga::sqlite_store store{environment, given["--db"]};
         cosaga::zeromq_transport transport{environment, transport_of(given)};
         cosaga::node node{store, transport, {.service = coordinator_name}};
-        cosaga::coordinator coordinator{node.get_outbox(), options_of(given)};
+        cosaga::coordinator coordinator{node.get_outbox(), options};
         node.attach(coordinator);
         auto stopped = asio::co_spawn(io, node.run(), asio::use_future);
         io.run();

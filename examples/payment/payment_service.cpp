@@ -58,9 +58,9 @@ public:
             stopping_ = !ec;
             input_.stop();
         });
-        producer_.start(); // it answers check-backs from now on, also those about payments of earlier runs
-        transport_.start();
         try {
+            producer_.start(); // it answers check-backs from now on, also those about payments of earlier runs
+            transport_.start();
             co_await pay_all();
             co_await print_balance();
             while (!stopping_ && !failed_)

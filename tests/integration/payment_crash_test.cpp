@@ -1,6 +1,8 @@
 // Copyright the cosaga authors. Distributed under the Boost Software License, Version 1.0.
 #include "programs.hpp"
 
+#include <gmock/gmock.h>
+
 #include <algorithm>
 #include <cctype>
 #include <cstddef>
@@ -11,6 +13,7 @@
 namespace {
 
 using namespace programs;
+using testing::HasSubstr;
 
 struct payment {
     std::string payment_id;
@@ -145,7 +148,8 @@ public:
     /// Goes on until that many processes died by its hand.
     void kill(std::uint64_t times)
     {
-        auto const unit = time_to_book(std::chrono::microseconds{120s} / std::max<std::uint64_t>(times, 1));
+        auto const share = std::chrono::microseconds{30s} / std::max<std::uint64_t>(times, 1);
+        auto const unit = time_to_book(std::max<std::chrono::microseconds>(share, 400ms));
         while (kills_ < times && !testing::Test::HasFailure()) {
             feed_for(random_span(below(4) == 0 ? 4 * unit : unit));
             std::vector<victim> const victims = choose();
@@ -281,6 +285,68 @@ TEST(payment_crash, books_what_is_in_the_ledger_when_any_program_is_killed_again
     expect_agreement(system, written);
     for (auto const& database : {system.coordinator_db, system.books_db})
         EXPECT_EQ(query(database, nothing_left).front().front(), "1") << "nothing is undecided, undelivered or parked";
+}
+
+TEST(payment_programs, make_each_payment_once_when_the_same_input_comes_again)
+{
+    payment_book book{1};
+    payment_system system;
+    auto const input = book.lines(0, 200);
+    write_file(system.input, input + "not JSON\n" + input);
+    auto const bookkeeper = system.start_bookkeeper();
+    auto const coordinator = system.start_coordinator();
+    for (int n = 1; n <= 2; ++n) {
+        auto const payments = system.start_payments(system.input);
+        wait_for(system.books_db, all_booked, 200);
+        wait_for(system.coordinator_db, nothing_left, 1);
+        EXPECT_EQ(payments->end(SIGTERM), exited_with_0) << system.errors();
+    }
+    EXPECT_EQ(coordinator->end(SIGTERM), exited_with_0) << system.errors();
+    EXPECT_EQ(bookkeeper->end(SIGTERM), exited_with_0) << system.errors();
+    EXPECT_EQ(system.booked().size(), 200U);
+    EXPECT_EQ(read_ledger(system.ledger_file).payments.size(), 200U);
+    EXPECT_THAT(system.errors(), HasSubstr("payment_service: line 201 skipped: "));
+}
+
+TEST(payment_programs, start_no_payment_while_no_coordinator_takes_its_message)
+{
+    payment_book book{1};
+    payment_system system;
+    write_file(system.input, book.lines(0, 10));
+    auto const bookkeeper = system.start_bookkeeper();
+    auto const payments = system.start_payments(system.input);
+    EXPECT_EQ(payments->wait(300ms), std::nullopt);
+    EXPECT_EQ(read_file(system.ledger_file), "");
+    auto const coordinator = system.start_coordinator();
+    wait_for(system.books_db, all_booked, 10);
+}
+
+TEST(payment_programs, lock_the_ledger)
+{
+    payment_system system;
+    auto const first = system.start_payments("/dev/null");
+    while (system.output().empty() && !first->wait(5ms)) {
+    }
+    EXPECT_EQ(system.start_payments("/dev/null")->wait(enough), exited_with_1);
+    EXPECT_THAT(system.errors(), HasSubstr("ledger.txt is in use by another process"));
+    EXPECT_EQ(first->end(SIGINT), exited_with_0);
+}
+
+TEST(payment_programs, refuse_wrong_arguments_with_their_usage_and_exit_code_2)
+{
+    std::string const e = "tcp://127.0.0.1:1";
+    std::vector<std::vector<std::string>> const commands{
+        {COSAGA_PAYMENT_SERVICE, "--ledger", "x", "--listen", e, "--coordinator", e},
+        {COSAGA_BOOKKEEPER, "--db", "x"},
+        {COSAGA_COORDINATOR, "--db", "x", "--listen", e, "--payment-service", e},
+        {COSAGA_COORDINATOR, "--db", "x", "--listen", e, "--payment-service", e, "--bookkeeper", e, "--first-check-ms", "1s"},
+    };
+    for (auto const& command : commands) {
+        payment_system system;
+        EXPECT_EQ(system.start(command)->wait(enough), exited_with_2) << testing::PrintToString(command);
+        auto const name = std::filesystem::path{command[0]}.filename().string();
+        EXPECT_THAT(system.errors(), HasSubstr("usage: " + name + " --"));
+    }
 }
 
 } // namespace
