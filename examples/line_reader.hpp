@@ -52,7 +52,7 @@ public:
             if (end != std::string_view::npos)
                 co_return line{++number_, std::move(text)};
             bool const more = co_await fill();
-            if (!more && text.empty())
+            if (stopped_ || (!more && text.empty())) // a line that has not come to its end is none
                 co_return std::nullopt;
             if (!more)
                 co_return line{++number_, std::move(text)};
