@@ -93,7 +93,7 @@ public:
     }
 
     /// Starts and stops it with the rest: a `coordinator`, a `transactional_producer`. Call it before `start`.
-    /// @param c is not used after `stop`.
+    /// @param c must not be destroyed before the node has stopped, unless its executor no longer runs.
     void attach(component& c) { core_->components.push_back(&c); }
 
     /// @copydetails outbox::transact
