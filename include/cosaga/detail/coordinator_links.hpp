@@ -86,10 +86,9 @@ public:
     void start()
     {
         std::lock_guard const lock{mutex_};
-        ++running_;
-        spawn_on(strand_, keep_time(), [this](std::exception_ptr e) { end_one(e); });
+        run_in_background(keep_time());
         for (auto const& l : links_)
-            drain_in_background(l.publisher);
+            run_in_background(drain(l.publisher));
         started_ = true;
     }
 
@@ -187,10 +186,13 @@ private:
         tick_->notify();
     }
 
-    void drain_in_background(std::shared_ptr<publisher_type> const& from)
+    // The mutex is held, so that nothing may begin at once.
+    void run_in_background(asio::awaitable<void> body)
     {
         ++running_;
-        spawn_on(strand_, drain(from), [this](std::exception_ptr e) { end_one(e); });
+        post_to(strand_, [this, b = std::move(body)]() mutable {
+            spawn_on(strand_, std::move(b), [this](std::exception_ptr e) { end_one(e); });
+        });
     }
 
     asio::awaitable<void> drain(std::shared_ptr<publisher_type> from)
@@ -292,7 +294,7 @@ private:
         l.avoided_until = now + avoided_for;
         l.publisher->close();
         l.publisher = std::make_shared<publisher_type>(transport_->open_publisher(transactions_topic, names_[i]));
-        drain_in_background(l.publisher);
+        run_in_background(drain(l.publisher));
         auto const before = std::exchange(pending_, {});
         for (auto const& [tag, s] : before) {
             if (s->link != i || s->again_at != steady_time::max())
