@@ -67,6 +67,7 @@ public:
     /// @li `errc::unreachable` - no coordinator took the message in time: `local` was not started.
     /// @li `errc::rejected` - the coordinator refused the message: `local` was not started. The context says why.
     /// @li `errc::limit_exceeded`, `errc::bad_argument`, or what the codec throws: the same.
+    /// @li `errc::transport_closed` - the producer is not running, or was stopped before: the same.
     /// @li what `local` or the resource throws - the local transaction was rolled back, and the message dropped.
     /// @li `errc::transaction_unknown` - whether the local transaction committed cannot be said: a check-back will find out.
     /// @li `errc::transaction_conflict` - the local transaction committed, but the message had been dropped by an operator or a wrong answer to

@@ -107,16 +107,18 @@ public:
     }
 
     /// Sends a half message; there is no result if it was not taken within `timeout`.
+    /// @throws system_error `errc::transport_closed`
     sending_ptr send_half(std::size_t link, message m, duration timeout)
     {
         auto s = std::make_shared<sending>(environment_->get_executor());
         s->link = link;
         s->deadline = environment_->steady_now() + timeout;
-        add(s, std::move(m));
+        if (!add(s, std::move(m)))
+            throw_stopped();
         return s;
     }
 
-    /// Sends an outcome.
+    /// Sends an outcome; there is no result if it was stopped before.
     /// @param repeated until the coordinator has taken or refused it.
     /// @param timeout after which who waits is told that there is no result yet; zero if nobody waits.
     sending_ptr send_outcome(std::size_t link, message m, bool repeated, duration timeout)
@@ -128,8 +130,17 @@ public:
             s->again = m;
         if (timeout > duration::zero())
             s->deadline = environment_->steady_now() + timeout;
-        add(s, std::move(m));
+        if (!add(s, std::move(m)))
+            s->done.notify();
         return s;
+    }
+
+    /// @throws system_error `errc::transport_closed`
+    void require_running()
+    {
+        std::lock_guard const lock{mutex_};
+        if (!is_running())
+            throw_stopped();
     }
 
     asio::awaitable<void> stop()
@@ -156,15 +167,22 @@ private:
         steady_time avoided_until{};
     };
 
-    void add(sending_ptr const& s, message m)
+    // The mutex is held.
+    bool is_running() const noexcept { return started_ && !stopping_; }
+
+    [[noreturn]] static void throw_stopped() { throw make_error(errc::transport_closed, "the producer is not running"); }
+
+    // @return false if it is not running.
+    bool add(sending_ptr const& s, message m)
     {
         std::lock_guard const lock{mutex_};
-        if (stopping_ || !started_)
-            throw make_error(errc::transport_closed, "the producer is not running");
+        if (!is_running())
+            return false;
         if (pending_.size() >= most_pending)
             pending_.erase(pending_.begin());
         publish(s, std::move(m));
         plan(std::min(s->deadline, s->again_at));
+        return true;
     }
 
     // The mutex is held.

@@ -89,6 +89,7 @@ public:
                 throw make_error(errc::rejected, "the coordinator " + links_.name(link) + " refused the half message: " + sent->why);
             why += (why.empty() ? "" : "; ") + links_.name(link) + ": " + (sent->why.empty() ? "no answer in time" : sent->why);
         }
+        links_.require_running();
         throw make_error(errc::unreachable, "no coordinator has taken the half message, so the local transaction was not started: " + why);
     }
 
