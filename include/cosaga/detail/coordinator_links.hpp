@@ -179,7 +179,7 @@ private:
         if (!is_running())
             return false;
         if (pending_.size() >= most_pending)
-            pending_.erase(pending_.begin());
+            pending_.extract(pending_.begin()).mapped()->done.notify(); // somebody may wait for it
         publish(s, std::move(m));
         plan(std::min(s->deadline, s->again_at));
         return true;
