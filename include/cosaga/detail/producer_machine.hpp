@@ -52,10 +52,13 @@ public:
 
     message compose(std::string_view topic, transaction_options const& options) override
     {
-        if (options.delay < duration::zero())
-            throw make_error(errc::bad_argument, "send: the delay must not be negative");
+        if (options.delay < duration::zero() || options.delay > longest_delay)
+            throw make_error(errc::bad_argument, "send: the delay must be from 0 to 366 days");
         if (topic.empty() || topic.starts_with(reserved_prefix))
             throw make_error(errc::bad_argument, "send: no topic for services: '" + std::string{topic} + "'");
+        for (auto const& h : options.headers)
+            if (h.name.starts_with(reserved_header_prefix))
+                throw make_error(errc::bad_argument, "send: the header name '" + h.name + "' is reserved");
         message m;
         m.time = environment_->now();
         m.topic = transactions_topic;
