@@ -264,20 +264,53 @@ TEST_F(coordinator, takes_no_half_message_in_the_name_of_another)
     EXPECT_EQ(services_coordinator().counters().refused, 2u);
 }
 
-TEST_F(coordinator, takes_nothing_under_the_id_of_another_service)
+TEST_F(coordinator, takes_no_half_message_under_the_id_of_another_service)
 {
     auto const id = shop_client.store("a");
     raw_client bank{env, hub, "bank"};
     auto same = bank.half("stolen");
     same.id = id;
-    bank.publish(same);
-    bank.resolve(id, commit);
-    env.run_for(1s);
-    EXPECT_EQ(services_coordinator().count(message_state::prepared), 1u);
+    auto const s = bank.publish(same);
+    EXPECT_EQ(s.result, verdict::rejected);
+    EXPECT_TRUE(contains(s.reason, "another service has a half message with this id")) << s.reason;
+    EXPECT_EQ(bank.resolve(id, commit).result, verdict::rejected);
     EXPECT_EQ(shop_client.resolve(id, commit).result, verdict::accepted);
     env.run_for(10min);
-    auto arrived = warehouse.orders();
-    EXPECT_EQ(std::count(arrived.begin(), arrived.end(), "a"), 1);
+    EXPECT_EQ(warehouse.orders(), strings{"a"});
+}
+
+TEST_F(coordinator, keeps_services_apart_also_within_one_batch)
+{
+    raw_client bank{env, hub, "bank"};
+    auto const id = shop_client.store("a");
+    auto const half = shop_client.half("b");
+    auto same = bank.half("stolen");
+    same.id = half.id;
+    // What comes while a commit is tried again is applied together.
+    services_coordinator().store->fail_next_commits(2);
+    std::map<std::string, verdict> results;
+    auto const publish = [](auto& client, cosaga::message m, auto& into, std::string name) -> asio::awaitable<void> {
+        auto p = client.transport().open_publisher(cosaga::transactions_topic, "coordinator");
+        std::vector<cosaga::envelope> batch;
+        batch.push_back({1, std::move(m)});
+        p.publish(std::move(batch));
+        auto const settled = co_await p.settled();
+        into[name] = settled.front().result;
+    };
+    auto const start = [&](raw_client& client, cosaga::message m, std::string const& name) {
+        asio::co_spawn(env.get_executor(), publish(client, std::move(m), results, name), [](std::exception_ptr e) { EXPECT_FALSE(e); });
+        env.run_for(1ms);
+    };
+    start(shop_client, shop_client.half("first"), "first");
+    start(shop_client, shop_client.outcome(id, commit), "commit");
+    start(bank, bank.outcome(id, commit), "forged commit");
+    start(shop_client, half, "half");
+    start(bank, same, "stolen half");
+    env.run_for(5s);
+    std::map<std::string, verdict> const expected{{"first", verdict::accepted}, {"commit", verdict::accepted},
+        {"forged commit", verdict::rejected}, {"half", verdict::accepted}, {"stolen half", verdict::rejected}};
+    EXPECT_EQ(results, expected);
+    EXPECT_EQ(warehouse.orders(), strings{"a"});
 }
 
 TEST_F(coordinator, refuses_what_it_cannot_read)
