@@ -451,21 +451,56 @@ TEST_F(transactional, says_what_became_of_the_local_transaction_also_when_it_is_
     shop.resource->takes = 10s;
     start_sending("a");
     env.run_for(1s);
+    auto const begun = env.steady_now();
     coordinator.end();
     start_sending("b"); // waits for the coordinator
     env.run_for(1s);
     run(env, shop.producer->stop());
-    ASSERT_TRUE(sent.contains("b"));
+    env.run_for(1ms);
     EXPECT_EQ(sent["b"].code, errc::transport_closed);
     EXPECT_EQ(shop.get("b"), std::nullopt);
-    shop.resource->fails_after_commit = true;
-    env.run_for(10s);
-    ASSERT_TRUE(sent.contains("a"));
+    ASSERT_TRUE(sent.contains("a")) << "the stop waits for it";
     EXPECT_EQ(sent["a"].what, "") << "it has committed";
+    EXPECT_EQ(env.steady_now() - begun, 9s + 5s + 1ms) << "the rest of the local transaction, and what the coordinator has to answer";
     coordinator.begin();
     shop.restart();
     env.run_for(1min);
     EXPECT_EQ(warehouse.orders(), strings{"a"});
+}
+
+TEST_F(transactional, is_sent_without_a_check_back_when_the_producer_is_stopped_during_the_local_transaction)
+{
+    shop.resource->takes = 3s;
+    start_sending("a");
+    env.run_for(1s);
+    shop.end();
+    env.run_for(1s);
+    EXPECT_EQ(warehouse.orders(), strings{"a"});
+    EXPECT_EQ(coordinator.counters().checks, 0u);
+}
+
+// Whatever is stopped, at any moment.
+TEST_F(transactional, is_sent_if_and_only_if_it_committed_also_when_everything_is_restarted_meanwhile)
+{
+    int number = 0;
+    for (std::size_t steps = 0; steps < 120; steps += 3) {
+        std::vector<std::string> ids;
+        for (int i = 0; i < 5; ++i)
+            start_sending(ids.emplace_back(std::to_string(++number)));
+        std::size_t taken = 0;
+        env.run_until([&] { return taken++ == steps; });
+        (steps % 2 == 0 ? static_cast<process<storage_kits::memory_kit>&>(shop) : coordinator).restart();
+        env.run_for(20s);
+        auto const arrived = warehouse.orders();
+        for (auto const& id : ids) {
+            ASSERT_TRUE(sent.contains(id)) << id;
+            auto const placed = shop.get(id).has_value();
+            EXPECT_EQ(std::count(arrived.begin(), arrived.end(), id), placed ? 1 : 0) << id;
+            auto const code = sent[id].code;
+            EXPECT_TRUE(placed ? code == errc{} : code == errc::transport_closed || code == errc::unreachable) << sent[id].what;
+        }
+    }
+    EXPECT_EQ(coordinator.count(message_state::prepared), 0u);
 }
 
 TEST_F(transactional, throws_what_the_local_transaction_threw_also_after_the_stop)

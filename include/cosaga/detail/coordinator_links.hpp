@@ -113,7 +113,7 @@ public:
         auto s = std::make_shared<sending>(environment_->get_executor());
         s->link = link;
         s->deadline = environment_->steady_now() + timeout;
-        if (!add(s, std::move(m)))
+        if (!add(s, std::move(m), &coordinator_links::takes_halves))
             throw_stopped();
         return s;
     }
@@ -130,7 +130,7 @@ public:
             s->again = m;
         if (timeout > duration::zero())
             s->deadline = environment_->steady_now() + timeout;
-        if (!add(s, std::move(m)))
+        if (!add(s, std::move(m), &coordinator_links::is_running))
             s->done.notify();
         return s;
     }
@@ -139,8 +139,22 @@ public:
     void require_running()
     {
         std::lock_guard const lock{mutex_};
-        if (!is_running())
+        if (!takes_halves())
             throw_stopped();
+    }
+
+    /// Half messages that were not taken yet are given up, and no more are sent. Outcomes still are.
+    void end_halves()
+    {
+        std::lock_guard const lock{mutex_};
+        draining_ = true;
+        std::erase_if(pending_, [](auto const& p) {
+            auto& s = *p.second;
+            if (s.repeated || s.deadline == steady_time::max())
+                return false;
+            s.done.notify();
+            return true;
+        });
     }
 
     asio::awaitable<void> stop()
@@ -169,14 +183,15 @@ private:
 
     // The mutex is held.
     bool is_running() const noexcept { return started_ && !stopping_; }
+    bool takes_halves() const noexcept { return is_running() && !draining_; }
 
     [[noreturn]] static void throw_stopped() { throw make_error(errc::transport_closed, "the producer is not running"); }
 
-    // @return false if it is not running.
-    bool add(sending_ptr const& s, message m)
+    // @return false if it is not allowed any more.
+    bool add(sending_ptr const& s, message m, bool (coordinator_links::*allowed)() const noexcept)
     {
         std::lock_guard const lock{mutex_};
-        if (!is_running())
+        if (!(this->*allowed)())
             return false;
         if (pending_.size() >= most_pending)
             pending_.extract(pending_.begin()).mapped()->done.notify(); // somebody may wait for it
@@ -367,6 +382,7 @@ private:
     steady_time next_ = steady_time::max();
     int running_ = 0;
     bool started_ = false;
+    bool draining_ = false;
     bool stopping_ = false;
 };
 

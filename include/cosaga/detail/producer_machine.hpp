@@ -5,6 +5,7 @@
 #include <cosaga/detail/coordinator_links.hpp>
 #include <cosaga/detail/intake.hpp>
 #include <cosaga/detail/producer_core.hpp>
+#include <cosaga/detail/running_sends.hpp>
 #include <cosaga/detail/spawn.hpp>
 #include <cosaga/detail/transaction_messages.hpp>
 #include <cosaga/environment.hpp>
@@ -36,6 +37,7 @@ public:
           options_{checked(std::move(options))},
           ids_{*environment_},
           strand_{strand_of(environment_->get_executor())},
+          sends_{strand_},
           links_{t, options_, strand_},
           responder_{t, *resource_, options_, strand_, [this](std::string const& name) { return links_.find(name).has_value(); },
               [this](std::string const& to, message_id const& id, transaction_outcome o) { answer(to, id, o); }}
@@ -49,6 +51,8 @@ public:
     }
 
     asio::awaitable<void> stop() override { return run_on(strand_, do_stop()); }
+
+    std::shared_ptr<void> enter() override { return sends_.enter(); }
 
     message compose(std::string_view topic, transaction_options const& options) override
     {
@@ -149,7 +153,9 @@ private:
 
     asio::awaitable<void> do_stop()
     {
+        links_.end_halves();
         co_await responder_.stop();
+        co_await sends_.wait_for_all();
         co_await links_.stop();
     }
 
@@ -159,6 +165,7 @@ private:
     producer_options options_;
     message_id_generator ids_;
     asio::any_io_executor strand_;
+    running_sends sends_;
     coordinator_links<Transport> links_;
     check_responder<Transport> responder_;
 };
