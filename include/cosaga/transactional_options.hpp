@@ -40,7 +40,7 @@ struct coordinator_options {
     duration answer_timeout = std::chrono::seconds{10}; ///< how long a delivered check waits for its answer
     std::size_t checks_in_flight = 64;       ///< of each service, 1 or more
     std::size_t batch = 1024;                ///< most half messages and outcomes in one transaction, >= 1
-    duration retention = std::chrono::hours{24 * 7}; ///< how long outcomes are remembered, for those that come late
+    duration retention = std::chrono::hours{24 * 7}; ///< how long outcomes are remembered, for those that come late; > 0
 };
 
 /// What a coordinator did since it started.
@@ -65,8 +65,8 @@ struct producer_options {
 /// What a transactional message carries beside its body. Trivially destructible: it refers to what the caller keeps.
 struct transaction_options {
     std::string_view key{};            ///< messages of one key and topic arrive in the order of their commits
-    duration delay{};                  ///< not visible to consumers before, even if committed; counted from `send`, >= 0
-    std::span<header const> headers{}; ///< lower-case names; `subject`, `traceparent`, extensions
+    duration delay{};                  ///< not visible to consumers before, even if committed; counted from `send`, 0 to 366 days
+    std::span<header const> headers{}; ///< lower-case names, not "cosaga..."; `subject`, `traceparent`, extensions
     std::optional<check_options> checks{}; ///< instead of the coordinator's
 };
 

@@ -54,7 +54,8 @@ public:
 
     void start() override { core_->start(); }
 
-    /// Ends sending and answering. Outcomes that no coordinator has taken yet are found by check-backs later.
+    /// Ends sending and answering: nothing new is sent, local transactions that have begun run to their end, and a coordinator is told of
+    /// them if it takes that within `producer_options::resolve_timeout`. Other outcomes are found by check-backs later.
     asio::awaitable<void> stop() override { return core_->stop(); }
 
     /// Has the message stored as a half message, runs `local`, and commits or drops the message by its outcome.
@@ -67,6 +68,7 @@ public:
     /// @li `errc::unreachable` - no coordinator took the message in time: `local` was not started.
     /// @li `errc::rejected` - the coordinator refused the message: `local` was not started. The context says why.
     /// @li `errc::limit_exceeded`, `errc::bad_argument`, or what the codec throws: the same.
+    /// @li `errc::transport_closed` - the producer is not running, or was stopped before: the same.
     /// @li what `local` or the resource throws - the local transaction was rolled back, and the message dropped.
     /// @li `errc::transaction_unknown` - whether the local transaction committed cannot be said: a check-back will find out.
     /// @li `errc::transaction_conflict` - the local transaction committed, but the message had been dropped by an operator or a wrong answer to
@@ -99,6 +101,7 @@ private:
     template <class Local>
     asio::awaitable<message_id> run(message m, Local local)
     {
+        auto const running = core_->enter();
         auto const half = co_await core_->prepare(std::move(m));
         co_await asio::this_coro::reset_cancellation_state(asio::disable_cancellation());
         std::exception_ptr failed;

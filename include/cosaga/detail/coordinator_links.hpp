@@ -93,14 +93,11 @@ public:
 
     void start()
     {
-        {
-            std::lock_guard const lock{mutex_};
-            ++running_;
-            for (auto const& l : links_)
-                drain_in_background(l.publisher);
-            started_ = true;
-        }
-        spawn_on(strand_, keep_time(), [this](std::exception_ptr e) { end_one(e); }); // it may run at once, and locks
+        std::lock_guard const lock{mutex_};
+        run_in_background(keep_time());
+        for (auto const& l : links_)
+            run_in_background(drain(l.publisher));
+        started_ = true;
     }
 
     /// The coordinators in the order in which they should be tried.
@@ -118,16 +115,19 @@ public:
     }
 
     /// Sends a half message; there is no result if it was not taken within `timeout`.
+    /// @throws system_error `errc::transport_closed`
     sending_ptr send_half(std::size_t link, message m, duration timeout)
     {
         auto s = std::make_shared<sending>(environment_->get_executor());
         s->link = link;
         s->deadline = environment_->steady_now() + timeout;
-        add(s, std::move(m));
+        if (!add(s, std::move(m), &coordinator_links::takes_halves))
+            throw_stopped();
         return s;
     }
 
-    /// Sends an outcome until the coordinator has taken or refused it; one that is not definite only once.
+    /// Sends an outcome until the coordinator has taken or refused it; one that is not definite only once. There is no result if it was
+    /// stopped before.
     /// @param timeout after which who waits is told that there is no result yet; zero if nobody waits.
     sending_ptr send_outcome(std::size_t link, outcome const& o, duration timeout)
     {
@@ -136,8 +136,31 @@ public:
         s->told = o;
         if (timeout > duration::zero())
             s->deadline = environment_->steady_now() + timeout;
-        add(s, compose(o));
+        if (!add(s, compose(o), &coordinator_links::is_running))
+            s->done.notify();
         return s;
+    }
+
+    /// @throws system_error `errc::transport_closed`
+    void require_running()
+    {
+        std::lock_guard const lock{mutex_};
+        if (!takes_halves())
+            throw_stopped();
+    }
+
+    /// Half messages that were not taken yet are given up, and no more are sent. Outcomes still are.
+    void end_halves()
+    {
+        std::lock_guard const lock{mutex_};
+        draining_ = true;
+        std::erase_if(pending_, [](auto const& p) {
+            auto& s = *p.second;
+            if (s.told || s.deadline == steady_time::max())
+                return false;
+            s.done.notify();
+            return true;
+        });
     }
 
     asio::awaitable<void> stop()
@@ -173,15 +196,23 @@ private:
         steady_time avoided_until{};
     };
 
-    void add(sending_ptr const& s, message m)
+    // The mutex is held.
+    bool is_running() const noexcept { return started_ && !stopping_; }
+    bool takes_halves() const noexcept { return is_running() && !draining_; }
+
+    [[noreturn]] static void throw_stopped() { throw make_error(errc::transport_closed, "the producer is not running"); }
+
+    // @return false if it is not allowed any more.
+    bool add(sending_ptr const& s, message m, bool (coordinator_links::*allowed)() const noexcept)
     {
         std::lock_guard const lock{mutex_};
-        if (stopping_ || !started_)
-            throw make_error(errc::transport_closed, "the producer is not running");
+        if (!(this->*allowed)())
+            return false;
         if (pending_.size() >= most_pending)
-            pending_.erase(pending_.begin());
+            pending_.extract(pending_.begin()).mapped()->done.notify(); // somebody may wait for it
         publish(s, std::move(m));
         plan(std::min(s->deadline, s->again_at));
+        return true;
     }
 
     // The mutex is held.
@@ -203,10 +234,13 @@ private:
         tick_->notify();
     }
 
-    void drain_in_background(std::shared_ptr<publisher_type> const& from)
+    // The mutex is held, so that nothing may begin at once.
+    void run_in_background(asio::awaitable<void> body)
     {
         ++running_;
-        spawn_on(strand_, drain(from), [this](std::exception_ptr e) { end_one(e); });
+        post_to(strand_, [this, b = std::move(body)]() mutable {
+            spawn_on(strand_, std::move(b), [this](std::exception_ptr e) { end_one(e); });
+        });
     }
 
     asio::awaitable<void> drain(std::shared_ptr<publisher_type> from)
@@ -308,7 +342,7 @@ private:
         l.avoided_until = now + avoided_for;
         l.publisher->close();
         l.publisher = std::make_shared<publisher_type>(transport_->open_publisher(transactions_topic, names_[i]));
-        drain_in_background(l.publisher);
+        run_in_background(drain(l.publisher));
         auto const before = std::exchange(pending_, {});
         for (auto const& [tag, s] : before) {
             if (s->link != i || s->again_at != steady_time::max())
@@ -365,6 +399,7 @@ private:
     steady_time next_ = steady_time::max();
     int running_ = 0;
     bool started_ = false;
+    bool draining_ = false;
     bool stopping_ = false;
 };
 

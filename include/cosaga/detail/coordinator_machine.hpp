@@ -92,9 +92,10 @@ private:
     static coordinator_options checked(coordinator_options options)
     {
         require_valid(options.checks, "coordinator");
-        if (options.name.empty() || options.batch == 0 || options.checks_in_flight == 0 || options.answer_timeout <= duration::zero())
+        if (options.name.empty() || options.batch == 0 || options.checks_in_flight == 0 || options.answer_timeout <= duration::zero()
+            || options.retention <= duration::zero())
             throw make_error(errc::bad_configuration,
-                "coordinator: needs a name, and batch, checks_in_flight and answer_timeout greater than 0");
+                "coordinator: needs a name, and batch, checks_in_flight, answer_timeout and retention greater than 0");
         return options;
     }
 
@@ -187,7 +188,10 @@ private:
         }
         refuse_if(topic.starts_with(reserved_prefix), "the topic '" + std::string{topic} + "' is reserved");
         refuse_if(transport_->consumers_of(topic).empty(), "no destination is declared for the topic '" + std::string{topic} + "'");
-        refuse_if(!m.id.is_time_ordered() || m.id.time() + options_.retention < environment_->now(), "the half message is older than what is remembered");
+        auto const now = environment_->now();
+        auto const is_remembered = [&](time_point t) { return t >= now - options_.retention && t <= now + options_.retention; };
+        refuse_if(!m.id.is_time_ordered() || !is_remembered(m.id.time()) || !is_remembered(m.time),
+            "the half message is older than what is remembered, or from a time to come");
         auto const instructions = read_instructions(m);
         r.checks = instructions.checks.value_or(options_.checks);
         r.about = m.id;

@@ -20,7 +20,6 @@
 #include <map>
 #include <memory>
 #include <optional>
-#include <set>
 #include <span>
 #include <stdexcept>
 #include <string>
@@ -126,6 +125,7 @@ public:
 private:
     static constexpr std::size_t extra_purged = 64;
     static constexpr std::size_t redriven_at_once = 256;
+    static constexpr char const* id_of_another = "another service has a half message with this id";
 
     static void add(coordinator_counters& sum, coordinator_counters const& more) noexcept
     {
@@ -141,12 +141,13 @@ private:
         queue_name queue;
         message_state state;
         message_row row;
+        transaction_outcome outcome = transaction_outcome::unknown; // now
     };
     struct batch {
-        std::vector<coordinator_request const*> fresh; // half messages to be stored
-        std::set<message_id> fresh_ids;
+        std::vector<coordinator_request const*> fresh;    // half messages to be stored
+        std::map<message_id, std::string_view> fresh_ids; // of those, with their services
         std::vector<located_half> decided;
-        std::map<message_id, transaction_outcome> outcomes; // of those
+        std::map<std::pair<std::string_view, message_id>, transaction_outcome> outcomes; // of those, by service and id
         bool trusting = true; // in what is remembered of recent ones
     };
 
@@ -166,7 +167,7 @@ private:
         erase(tx, b);
         remember(tx, b);
         for (auto& half : b.decided) {
-            bool const commits = b.outcomes.at(half.row.content.id) == transaction_outcome::commit;
+            bool const commits = half.outcome == transaction_outcome::commit;
             ++(commits ? done.committed : done.rolled_back);
             if (commits)
                 send(tx, half);
@@ -177,27 +178,38 @@ private:
         return done;
     }
 
-    // One that is stored, or was resolved, has come again.
-    static void look_up_new(transaction_type& tx, coordinator_request const& r, batch& b)
+    // One that is stored, or was resolved, has come again. No two services have one of the same id.
+    static void look_up_new(transaction_type& tx, coordinator_request& r, batch& b)
     {
-        if (b.fresh_ids.contains(r.about) || tx.find_mark(scope_of(r.service), r.about) || find(tx, r))
+        auto const now = b.fresh_ids.find(r.about);
+        if (now != b.fresh_ids.end()) {
+            r.refused = now->second == r.service ? "" : id_of_another;
             return;
-        b.fresh_ids.insert(r.about);
+        }
+        if (auto const half = find(tx, r)) {
+            r.refused = half->queue.consumer == r.service ? "" : id_of_another;
+            return;
+        }
+        if (tx.find_mark(scope_of(r.service), r.about))
+            return;
+        b.fresh_ids.emplace(r.about, r.service);
         b.fresh.push_back(&r);
     }
 
     void look_up_decided(transaction_type& tx, coordinator_request& r, batch& b, coordinator_counters& done)
     {
-        bool const decided = *r.outcome == transaction_outcome::commit || *r.outcome == transaction_outcome::rollback;
+        bool const decides = *r.outcome == transaction_outcome::commit || *r.outcome == transaction_outcome::rollback;
         std::optional<located_half> half;
-        if (!b.outcomes.contains(r.about))
-            half = decided && b.trusting ? find_recent(r) : std::nullopt;
-        if (!half && !b.outcomes.contains(r.about))
-            half = find(tx, r);
-        if (!half)
+        if (!b.outcomes.contains({r.service, r.about})) {
+            half = decides && b.trusting ? find_recent(r) : std::nullopt;
+            if (!half)
+                half = find(tx, r);
+        }
+        if (!half || half->queue.consumer != r.service) // to any other it is as if there were none
             compare(tx, r, b);
-        else if (decided) {
-            b.outcomes.emplace(r.about, *r.outcome);
+        else if (decides) {
+            half->outcome = *r.outcome;
+            b.outcomes.emplace(std::pair{std::string_view{r.service}, r.about}, *r.outcome);
             b.decided.push_back(std::move(*half));
         } else if (half->state == message_state::prepared)
             done.parked += wait_on(tx, r, *half) ? 1 : 0;
@@ -208,21 +220,21 @@ private:
         auto recent = recent_.take(r.about);
         if (!recent || recent->service != r.service)
             return std::nullopt;
-        located_half half{queue_of(r.service), message_state::prepared, {}};
+        located_half half{.queue = queue_of(r.service), .state = message_state::prepared, .row = {}};
         half.row.seq = recent->seq;
         half.row.content = std::move(*recent->content);
         return half;
     }
 
-    // Only of the service that asks: to any other it is as if there were none.
+    // Whoever it is of.
     static std::optional<located_half> find(transaction_type& tx, coordinator_request const& r)
     {
         auto const queue = queue_of(r.service);
         do {
             for (auto const state : {message_state::prepared, message_state::dead}) {
                 auto found = tx.find(r.about, state);
-                if (found && found->queue == queue)
-                    return located_half{std::move(found->queue), state, std::move(found->row)};
+                if (found && found->queue == queue_of(found->queue.consumer))
+                    return located_half{.queue = std::move(found->queue), .state = state, .row = std::move(found->row)};
             }
         } while (take_redriven(tx, queue));
         return std::nullopt;
@@ -256,7 +268,7 @@ private:
     /// An outcome whose half message is not here any more: it came before, or another one did.
     static void compare(transaction_type& tx, coordinator_request& r, batch const& b)
     {
-        auto const now = b.outcomes.find(r.about);
+        auto const now = b.outcomes.find({r.service, r.about});
         auto const known = now != b.outcomes.end() ? std::optional{mark_of(now->second)} : tx.find_mark(scope_of(r.service), r.about);
         if (!known)
             r.refused = "no such half message: it was never stored here, was discarded, or is older than what is remembered";
@@ -287,7 +299,7 @@ private:
     {
         std::map<std::pair<std::string, transaction_outcome>, std::vector<message_id>> fresh;
         for (auto const& half : b.decided)
-            fresh[{half.queue.consumer, b.outcomes.at(half.row.content.id)}].push_back(half.row.content.id);
+            fresh[{half.queue.consumer, half.outcome}].push_back(half.row.content.id);
         for (auto const& [of, ids] : fresh) {
             auto const scope = scope_of(of.first);
             tx.insert_marks(scope, ids, mark_of(of.second));

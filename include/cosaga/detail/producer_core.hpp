@@ -35,6 +35,8 @@ public:
 /// The part of a producer that knows nothing of bodies, so that it can be compiled apart from their types.
 class producer_core : public component {
 public:
+    /// Held by each `send` as long as it runs: `stop` waits for it. It may outlive the producer.
+    virtual std::shared_ptr<void> enter() = 0;
     /// A message without type and payload.
     virtual message compose(std::string_view topic, transaction_options const& options) = 0;
     /// Has it stored by a coordinator, which gives it a new id.

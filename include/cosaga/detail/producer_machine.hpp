@@ -5,6 +5,7 @@
 #include <cosaga/detail/coordinator_links.hpp>
 #include <cosaga/detail/intake.hpp>
 #include <cosaga/detail/producer_core.hpp>
+#include <cosaga/detail/running_sends.hpp>
 #include <cosaga/detail/spawn.hpp>
 #include <cosaga/detail/transaction_messages.hpp>
 #include <cosaga/environment.hpp>
@@ -36,6 +37,7 @@ public:
           options_{checked(std::move(options))},
           ids_{*environment_},
           strand_{strand_of(environment_->get_executor())},
+          sends_{strand_},
           links_{t, options_, strand_, ids_},
           responder_{t, *resource_, options_, strand_, [this](std::string const& name) { return links_.find(name).has_value(); },
               [this](std::string const& to, message_id const& id, transaction_outcome o) { answer(to, id, o); }}
@@ -50,12 +52,17 @@ public:
 
     asio::awaitable<void> stop() override { return run_on(strand_, do_stop()); }
 
+    std::shared_ptr<void> enter() override { return sends_.enter(); }
+
     message compose(std::string_view topic, transaction_options const& options) override
     {
-        if (options.delay < duration::zero())
-            throw make_error(errc::bad_argument, "send: the delay must not be negative");
+        if (options.delay < duration::zero() || options.delay > longest_delay)
+            throw make_error(errc::bad_argument, "send: the delay must be from 0 to 366 days");
         if (topic.empty() || topic.starts_with(reserved_prefix))
             throw make_error(errc::bad_argument, "send: no topic for services: '" + std::string{topic} + "'");
+        for (auto const& h : options.headers)
+            if (h.name.starts_with(reserved_header_prefix))
+                throw make_error(errc::bad_argument, "send: the header name '" + h.name + "' is reserved");
         message m;
         m.time = environment_->now();
         m.topic = transactions_topic;
@@ -89,6 +96,7 @@ public:
                 throw make_error(errc::rejected, "the coordinator " + links_.name(link) + " refused the half message: " + sent->why);
             why += (why.empty() ? "" : "; ") + links_.name(link) + ": " + (sent->why.empty() ? "no answer in time" : sent->why);
         }
+        links_.require_running();
         throw make_error(errc::unreachable, "no coordinator has taken the half message, so the local transaction was not started: " + why);
     }
 
@@ -138,7 +146,9 @@ private:
 
     asio::awaitable<void> do_stop()
     {
+        links_.end_halves();
         co_await responder_.stop();
+        co_await sends_.wait_for_all();
         co_await links_.stop();
     }
 
@@ -148,6 +158,7 @@ private:
     producer_options options_;
     message_id_generator ids_;
     asio::any_io_executor strand_;
+    running_sends sends_;
     coordinator_links<Transport> links_;
     check_responder<Transport> responder_;
 };

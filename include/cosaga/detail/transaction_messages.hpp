@@ -28,6 +28,11 @@ inline constexpr std::string_view half_delay_header = "cosagadelay";   // micros
 
 /// Topics that services may not send to by way of a coordinator: it would speak in its own name.
 inline constexpr std::string_view reserved_prefix = "cosaga.";
+/// Names of headers that the user's must not begin with.
+inline constexpr std::string_view reserved_header_prefix = "cosaga";
+
+/// No delay and no time between checks is longer: sums with times cannot overflow.
+inline constexpr duration longest_delay = std::chrono::hours{24 * 366};
 
 /// Outcomes and check-backs: the type says which, the payload is the id of the half message in text form.
 inline constexpr std::array<std::string_view, 4> outcome_types{
@@ -82,9 +87,8 @@ std::optional<std::array<std::int64_t, N>> parse_numbers(std::string_view text)
 /// @throws system_error `errc::bad_argument` that names `who` and the ranges.
 inline void require_valid(check_options const& o, std::string const& who)
 {
-    constexpr duration longest = std::chrono::hours{24 * 366};
-    if (o.first > duration::zero() && o.interval > duration::zero() && o.cap >= o.interval && o.first <= longest && o.cap <= longest
-        && o.most >= 1 && o.most <= 1000)
+    if (o.first > duration::zero() && o.interval > duration::zero() && o.cap >= o.interval && o.first <= longest_delay
+        && o.cap <= longest_delay && o.most >= 1 && o.most <= 1000)
         return;
     throw make_error(errc::bad_argument, who + ": checks need first > 0, interval > 0, cap >= interval, none over a year, and most from 1 to 1,000");
 }
@@ -115,8 +119,8 @@ inline half_instructions read_instructions(message const& m)
     }
     if (auto const text = m.find_header(half_delay_header); !text.empty()) {
         auto const n = parse_numbers<1>(text);
-        if (!n)
-            throw make_error(errc::malformed_data, "a half message with an unreadable delay");
+        if (!n || duration{(*n)[0]} > longest_delay)
+            throw make_error(errc::malformed_data, "a half message with an unreadable delay, or one of over a year");
         made.delay = duration{(*n)[0]};
     }
     return made;
