@@ -505,8 +505,9 @@ TEST_F(transactional, is_sent_if_and_only_if_it_committed_also_when_everything_i
 
 TEST_F(transactional, throws_what_the_local_transaction_threw_also_after_the_stop)
 {
+    bool stopped = false;
     local work = [&](transaction&) {
-        asio::co_spawn(env.get_executor(), shop.producer->stop(), [](std::exception_ptr) {});
+        asio::co_spawn(env.get_executor(), shop.producer->stop(), [&](std::exception_ptr) { stopped = true; });
         throw std::runtime_error{"no money"};
     };
     shop.resource->checker = [this](cosaga::message_id) -> asio::awaitable<transaction_outcome> {
@@ -514,6 +515,7 @@ TEST_F(transactional, throws_what_the_local_transaction_threw_also_after_the_sto
         co_return transaction_outcome::rollback;
     };
     EXPECT_EQ(failure_of([&] { send("a", work); }).what, "no money");
+    env.run_until([&] { return stopped; });
 }
 
 TEST_F(transactional, cancelled_before_the_half_message_is_stored_it_does_not_begin)
