@@ -94,7 +94,8 @@ struct cycle_loop {
             done.store(at->applied(), std::memory_order_relaxed);
             for (; issued < done.load(std::memory_order_relaxed) + most && free.try_send(boost::system::error_code{}); ++issued)
                 ;
-            co_await at->shop.node.get_store().get_environment().sleep_for(std::chrono::microseconds{100});
+            cosaga::duration const pause = std::chrono::microseconds{100};
+            co_await at->shop.node.get_store().get_environment().sleep_for(pause);
         }
         free.close();
     }
@@ -109,7 +110,9 @@ struct cycle_loop {
             }
             auto const order = bench::make_order(++last_number);
             auto place = [&](auto& tx) { tx.execute(bench::insert_order, order.id, order.customer, bench::cents_of(order)); };
-            co_await at->producer.send("orders", order, place, {.key = order.id});
+            cosaga::transaction_options options;
+            options.key = order.id;
+            co_await at->producer.send("orders", order, place, options);
         }
     }
 
