@@ -35,7 +35,7 @@ struct check_options {
 };
 
 struct coordinator_options {
-    std::string name;                        ///< under which producers name it: the consumer of `transactions_topic` that it is
+    std::string name;                        ///< the consumer of `transactions_topic` that it is, and the service as which its transport speaks
     check_options checks{};                  ///< for half messages that say nothing else
     duration answer_timeout = std::chrono::seconds{10}; ///< how long a delivered check waits for its answer
     std::size_t checks_in_flight = 64;       ///< of each service, 1 or more

@@ -34,7 +34,7 @@ namespace cosaga {
 /// node.attach(producer);
 /// ...
 /// auto place = [&](auto& tx) { tx.execute("INSERT INTO orders VALUES (?, ?)", o.id, o.cents); };
-/// co_await producer.send("orders", o, place, {.key = o.id});
+/// co_await producer.send("orders", o, place);
 /// @endcode
 /// A coordinator stores the message as a half message; then the local transaction runs; then the coordinator is told its outcome. If it is
 /// never told, it asks any instance of this service, which answers by what the resource says of that transaction.
