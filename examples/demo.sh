@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Copyright the cosaga authors. Distributed under the Boost Software License, Version 1.0.
 # Installs what is missing, builds the orders example and runs it: both services are killed half-way, and the audit
-# shows that nothing was lost or doubled all the same.
+# shows that nothing was lost or doubled all the same. Then does so with the payments example.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -77,3 +77,7 @@ wait "$warehouse"
 warehouse=
 echo "--- audit"
 "$programs/orders_audit" --orders "$scratch/orders.db" --warehouse "$scratch/warehouse.db"
+
+echo
+echo "--- payments: transactional messages; the payment service writes to a text file, and has no database"
+examples/payment/demo.sh "$programs"

@@ -4,10 +4,13 @@
 /// Everything that the default needs: SQLite for the store, ZeroMQ for the transport, JSON for the bodies.
 
 #include <cosaga/codec/json.hpp>
+#include <cosaga/coordinator.hpp>
 #include <cosaga/dead_letters.hpp>
+#include <cosaga/fence.hpp>
 #include <cosaga/inbox.hpp>
 #include <cosaga/node.hpp>
 #include <cosaga/storage/sqlite.hpp>
+#include <cosaga/transactional_producer.hpp>
 #include <cosaga/transport/zeromq.hpp>
 
 #ifdef COSAGA_SEPARATE_COMPILATION

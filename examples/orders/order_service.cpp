@@ -1,7 +1,7 @@
 // Copyright the cosaga authors. Distributed under the Boost Software License, Version 1.0.
 // Places orders, tells the warehouse, and ends when each order is acknowledged and answered. It may be killed at any
 // time: started again with the same input it goes on where it was, and places nothing twice.
-#include "line_reader.hpp"
+#include "../line_reader.hpp"
 #include "orders.hpp"
 
 #include <boost/asio/co_spawn.hpp>

@@ -38,6 +38,8 @@ enum class errc {
     handler_failed,        ///< a user handler threw
     dead_lettered,         ///< the message was parked as a dead letter
     request_refused,       ///< the responder answered with an error
+    transaction_unknown,   ///< whether the local transaction committed cannot be said now; a check-back will find out
+    transaction_conflict,  ///< committed here, but its message was dropped before: somebody had decided otherwise
 };
 
 /// What to do about an error: `if (e.code() == remedy::retry) ...`.
@@ -91,6 +93,7 @@ inline remedy remedy_of(errc e) noexcept
     case errc::transaction_fenced:
     case errc::request_refused:
     case errc::rejected:
+    case errc::transaction_conflict:
         return remedy::compensate;
     default:
         return remedy::give_up;
@@ -127,6 +130,8 @@ public:
         case errc::handler_failed: return "the handler failed";
         case errc::dead_lettered: return "dead-lettered";
         case errc::request_refused: return "the request was refused";
+        case errc::transaction_unknown: return "the outcome of the local transaction is not known yet";
+        case errc::transaction_conflict: return "the message of a committed transaction was dropped";
         }
         return "unknown cosaga error " + std::to_string(value);
     }

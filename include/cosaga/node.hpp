@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cosaga/codec/json.hpp>
+#include <cosaga/component.hpp>
 #include <cosaga/consumer.hpp>
 #include <cosaga/detail/node_core.hpp>
 #include <cosaga/environment.hpp>
@@ -61,7 +62,7 @@ public:
         auto made = std::make_unique<requester<Transport, Codec>>(
             t, requester_options{options_.service, options_.reply_topic, name});
         requester_ = made.get();
-        core_->requester = std::move(made);
+        own(std::move(made));
     }
     node(node const&) = delete;
     node& operator=(node const&) = delete;
@@ -87,9 +88,13 @@ public:
     template <class Request, class Handler>
     void respond(std::string topic, std::string name, Handler handler)
     {
-        core_->responders.push_back(std::make_unique<responder<Transport, Codec, Request, Handler>>(*transport_,
-            std::move(topic), std::move(name), std::move(handler), responder_options{options_.service}));
+        own(std::make_unique<responder<Transport, Codec, Request, Handler>>(
+            *transport_, std::move(topic), std::move(name), std::move(handler), responder_options{options_.service}));
     }
+
+    /// Starts and stops it with the rest: a `coordinator`, a `transactional_producer`. Call it before `start`.
+    /// @param c must not be destroyed before the node has stopped, unless its executor no longer runs.
+    void attach(component& c) { core_->components.push_back(&c); }
 
     /// @copydetails outbox::transact
     template <class Work>
@@ -112,7 +117,7 @@ public:
     asio::awaitable<void> start() { return core_->start(); }
 
     /// Stops in order: nothing new is received, what is running finishes, acknowledgements leave, the transport and the
-    /// store are closed. What is not sent yet stays in the store.
+    /// store are closed. What is not sent yet stays in the store. Again: does nothing.
     asio::awaitable<void> stop() { return core_->stop(); }
 
     /// Starts, waits for SIGINT or SIGTERM, and stops. A signal that comes before this is called ends the process as usual,
@@ -124,9 +129,16 @@ public:
 
     outbox_type& get_outbox() noexcept { return outbox_; }
     Store& get_store() noexcept { return *store_; }
+    Transport& get_transport() noexcept { return *transport_; }
     std::vector<std::unique_ptr<running_consumer>> const& consumers() const noexcept { return core_->consumers; }
 
 private:
+    void own(std::unique_ptr<component> c)
+    {
+        attach(*c);
+        core_->owned.push_back(std::move(c));
+    }
+
     template <class... Bodies, class Prepare, class Handler>
     void add_consumer(std::string topic, std::string name, Prepare prepare, Handler handler,
         consumer_options const& options)

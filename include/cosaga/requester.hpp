@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cosaga/codec.hpp>
+#include <cosaga/component.hpp>
 #include <cosaga/detail/requester_core.hpp>
 #include <cosaga/environment.hpp>
 #include <cosaga/error.hpp>
@@ -25,7 +26,7 @@ namespace cosaga {
 /// @par Thread safety
 /// `request` from any number of coroutines on any threads; `start` and `stop` once each.
 template <transport Transport, class Codec>
-class requester final : public running_requester {
+class requester final : public component {
 public:
     requester(Transport& t, requester_options options) : core_{detail::make_requester_core(t, std::move(options))} {}
     requester(requester const&) = delete;

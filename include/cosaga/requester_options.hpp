@@ -3,8 +3,6 @@
 
 #include <cosaga/environment.hpp>
 
-#include <boost/asio/awaitable.hpp>
-
 #include <cstddef>
 #include <string>
 
@@ -15,14 +13,6 @@ struct requester_options {
     std::string reply_topic;           ///< where answers arrive; responders need a route for it
     std::string reply_consumer;        ///< under which name; one for each process that asks
     std::size_t outstanding = 1024;    ///< most requests that wait at the same time
-};
-
-/// A requester as its owner sees it, whatever it asks.
-class running_requester {
-public:
-    virtual ~running_requester() = default;
-    virtual void start() = 0;
-    virtual asio::awaitable<void> stop() = 0;
 };
 
 } // namespace cosaga

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cosaga/codec.hpp>
+#include <cosaga/component.hpp>
 #include <cosaga/detail/intake.hpp>
 #include <cosaga/detail/responder_core.hpp>
 #include <cosaga/environment.hpp>
@@ -71,7 +72,7 @@ private:
 /// @par Thread safety
 /// `start` once; `stop` once, before destruction unless the executor no longer runs.
 template <transport Transport, class Codec, class Request, class Handler>
-class responder final : public running_responder {
+class responder final : public component {
 public:
     responder(Transport& t, std::string topic, std::string name, Handler handler, responder_options options)
         : core_{detail::make_responder(t, std::move(topic), std::move(name),
@@ -88,7 +89,7 @@ public:
     asio::awaitable<void> stop() override { return core_->stop(); }
 
 private:
-    std::unique_ptr<running_responder> core_;
+    std::unique_ptr<component> core_;
 };
 
 } // namespace cosaga

@@ -3,8 +3,6 @@
 
 #include <cosaga/environment.hpp>
 
-#include <boost/asio/awaitable.hpp>
-
 #include <cstddef>
 #include <string>
 
@@ -13,14 +11,6 @@ namespace cosaga {
 struct responder_options {
     std::string service;            ///< who answers: the `source` of replies
     std::size_t concurrency = 64;   ///< requests handled at the same time, >= 1
-};
-
-/// A responder as its owner sees it, whatever it answers.
-class running_responder {
-public:
-    virtual ~running_responder() = default;
-    virtual void start() = 0;
-    virtual asio::awaitable<void> stop() = 0;
 };
 
 } // namespace cosaga

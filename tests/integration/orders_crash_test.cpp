@@ -10,12 +10,6 @@ namespace {
 
 using namespace programs;
 
-std::uint64_t from_environment(char const* name, std::uint64_t otherwise)
-{
-    char const* const text = std::getenv(name);
-    return text ? std::strtoull(text, nullptr, 10) : otherwise;
-}
-
 /// Kills the programs at random instants while orders flow, and starts them again.
 class killer {
 public:

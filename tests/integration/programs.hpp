@@ -36,7 +36,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-// Runs the programs of examples/orders as processes of their own.
+// Runs the example programs as processes of their own.
 namespace programs {
 
 using namespace std::chrono_literals;
@@ -47,6 +47,13 @@ constexpr auto enough = 60s;
 [[noreturn]] inline void fail_with_errno(char const* what)
 {
     throw std::system_error{errno, std::generic_category(), what};
+}
+
+/// A number in an environment variable.
+inline std::uint64_t from_environment(char const* name, std::uint64_t otherwise)
+{
+    char const* const text = std::getenv(name);
+    return text ? std::strtoull(text, nullptr, 10) : otherwise;
 }
 
 /// A folder that disappears with all that is in it.
@@ -377,6 +384,13 @@ inline void wait_for(std::string const& database, char const* sql, std::int64_t 
     FAIL() << "waited in vain for " << sql;
 }
 
+/// Standard input of programs that read none.
+inline int null_input()
+{
+    static int const fd = ::open("/dev/null", O_RDONLY | O_CLOEXEC);
+    return fd;
+}
+
 /// The two services with their databases in a folder of their own.
 class orders_system {
     temporary_folder folder_; // first: the names below are in it
@@ -431,12 +445,6 @@ public:
     }
 
 private:
-    static int null_input()
-    {
-        static int const fd = ::open("/dev/null", O_RDONLY | O_CLOEXEC);
-        return fd;
-    }
-
     std::string const orders_endpoint_ = unused_endpoint();
     std::string const warehouse_endpoint_ = unused_endpoint();
 };

@@ -254,21 +254,6 @@ private:
         });
     }
 
-    /// What `f` throws is returned, but a failure of the store is no failure of a handler.
-    template <class F>
-    static std::exception_ptr try_nested(store_transaction_type& tx, F f)
-    {
-        std::exception_ptr failed;
-        try {
-            tx.nested(f);
-        } catch (...) {
-            failed = std::current_exception();
-        }
-        if (failed && is_store_failure(failed))
-            std::rethrow_exception(failed);
-        return failed;
-    }
-
     // Reads the inbox queue again when it is not what is known of it: after a start, an append, a redrive, a failed
     // commit, or when another instance shares the store.
     void refresh(store_transaction_type& tx)

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cosaga/detail/any_work.hpp>
+#include <cosaga/detail/safe_to_await.hpp>
 #include <cosaga/detail/transact_unit.hpp>
 #include <cosaga/storage.hpp>
 #include <cosaga/storage/watch_handle.hpp>
@@ -19,14 +20,6 @@
 #include <utility>
 
 namespace cosaga::detail {
-
-template <class Work>
-inline constexpr bool safe_to_await =
-#if defined(__GNUC__) && !defined(__clang__) && __GNUC__ < 13
-    std::is_lvalue_reference_v<Work> || std::is_trivially_destructible_v<Work>;
-#else
-    true;
-#endif
 
 /// Runs the works of a store in groups; see `group_runner`.
 template <class Tx>

@@ -60,6 +60,21 @@ inline bool is_store_failure(std::exception_ptr const& e)
     }
 }
 
+/// Runs `f` in a savepoint of its own. What it throws is returned, but a failure of the store is no failure of `f`.
+template <class Tx, class F>
+std::exception_ptr try_nested(Tx& tx, F f)
+{
+    std::exception_ptr failed;
+    try {
+        tx.nested(f);
+    } catch (...) {
+        failed = std::current_exception();
+    }
+    if (failed && is_store_failure(failed))
+        std::rethrow_exception(failed);
+    return failed;
+}
+
 /// What an exception says, for `last_error`; bounded, since it is stored.
 inline std::string describe(std::exception_ptr const& e)
 {

@@ -1,10 +1,9 @@
 // Copyright the cosaga authors. Distributed under the Boost Software License, Version 1.0.
 #pragma once
 
+#include <cosaga/component.hpp>
 #include <cosaga/consumer_options.hpp>
 #include <cosaga/detail/outbox_core.hpp>
-#include <cosaga/requester_options.hpp>
-#include <cosaga/responder_options.hpp>
 
 #include <boost/asio/awaitable.hpp>
 
@@ -26,9 +25,9 @@ public:
     virtual asio::awaitable<void> run() = 0;
     virtual asio::awaitable<void> run(asio::awaitable<void> body) = 0;
 
-    std::unique_ptr<running_requester> requester; ///< if there is one
     std::vector<std::unique_ptr<running_consumer>> consumers;
-    std::vector<std::unique_ptr<running_responder>> responders;
+    std::vector<component*> components;             ///< in the order of starting
+    std::vector<std::unique_ptr<component>> owned; ///< those of them that are the node's own
 };
 
 /// Defined in impl/node.ipp, away from those who use it.

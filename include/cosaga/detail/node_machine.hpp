@@ -39,12 +39,12 @@ public:
 
     asio::awaitable<void> stop() override
     {
+        if (std::exchange(stopped_, true))
+            co_return;
         for (auto& c : consumers)
             co_await c->stop();
-        for (auto& r : responders)
-            co_await r->stop();
-        if (requester)
-            co_await requester->stop();
+        for (auto* c : components)
+            co_await c->stop();
         co_await outbox_->stop();
         co_await transport_->close();
         co_await store_->close();
@@ -74,10 +74,8 @@ private:
     {
         for (auto& c : consumers)
             c->start();
-        for (auto& r : responders)
-            r->start();
-        if (requester)
-            requester->start();
+        for (auto* c : components)
+            c->start();
         transport_->start();
         co_await outbox_->start();
     }
@@ -91,6 +89,7 @@ private:
     Store* store_;
     Transport* transport_;
     outbox_core<typename Store::transaction_type>* outbox_;
+    bool stopped_ = false;
 };
 
 } // namespace cosaga::detail

@@ -1,6 +1,7 @@
 // Copyright the cosaga authors. Distributed under the Boost Software License, Version 1.0.
 #pragma once
 
+#include <cosaga/component.hpp>
 #include <cosaga/environment.hpp>
 #include <cosaga/message.hpp>
 #include <cosaga/requester_options.hpp>
@@ -13,7 +14,7 @@
 namespace cosaga::detail {
 
 /// The part of a requester that knows nothing of bodies, so that it can be compiled apart from their types.
-class requester_core : public running_requester {
+class requester_core : public component {
 public:
     class pending;
 

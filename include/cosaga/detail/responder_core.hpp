@@ -1,6 +1,7 @@
 // Copyright the cosaga authors. Distributed under the Boost Software License, Version 1.0.
 #pragma once
 
+#include <cosaga/component.hpp>
 #include <cosaga/environment.hpp>
 #include <cosaga/message.hpp>
 #include <cosaga/responder_options.hpp>
@@ -29,7 +30,7 @@ public:
 
 /// Defined in impl/responder.ipp, away from those who use it.
 template <class Transport>
-std::unique_ptr<running_responder> make_responder(Transport& t, std::string topic, std::string name,
+std::unique_ptr<component> make_responder(Transport& t, std::string topic, std::string name,
     std::unique_ptr<responder_handler> handler, responder_options options);
 
 } // namespace cosaga::detail

@@ -29,7 +29,7 @@ namespace cosaga::detail {
 
 /// Receives requests, has several handled at a time, and sends the answers.
 template <transport Transport>
-class responder_machine final : public running_responder {
+class responder_machine final : public component {
 public:
     responder_machine(Transport& t, std::string topic, std::string name, std::unique_ptr<responder_handler> handler,
         responder_options options)

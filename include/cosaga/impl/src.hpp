@@ -30,6 +30,8 @@ namespace cosaga::detail {
     template outbox_core_ptr<Store> make_outbox_core(Store&, Transport&, outbox_options); \
     template std::unique_ptr<running_consumer> make_consumer(Store&, Transport&, std::string, std::string, \
         consumer_parts<Store::transaction_type>, consumer_options const&); \
+    template std::unique_ptr<coordinator_core> make_coordinator_core( \
+        Store&, Transport&, outbox_core<Store::transaction_type>&, coordinator_options); \
     template std::unique_ptr<node_core> make_node_core(Store&, Transport&, outbox_core<Store::transaction_type>&);
 COSAGA_INSTANTIATE(sqlite_store, zeromq_transport)
 COSAGA_INSTANTIATE(sqlite_store, memory_transport)
@@ -39,8 +41,9 @@ COSAGA_INSTANTIATE(memory_store, memory_transport)
 
 #define COSAGA_INSTANTIATE(Transport) \
     template std::unique_ptr<requester_core> make_requester_core(Transport&, requester_options); \
-    template std::unique_ptr<running_responder> make_responder( \
-        Transport&, std::string, std::string, std::unique_ptr<responder_handler>, responder_options);
+    template std::unique_ptr<component> make_responder( \
+        Transport&, std::string, std::string, std::unique_ptr<responder_handler>, responder_options); \
+    template std::unique_ptr<producer_core> make_producer_core(Transport&, std::unique_ptr<outcome_source>, producer_options);
 COSAGA_INSTANTIATE(zeromq_transport)
 COSAGA_INSTANTIATE(memory_transport)
 #undef COSAGA_INSTANTIATE

@@ -19,7 +19,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-namespace orders {
+namespace examples {
 
 /// Reads the lines of a file, or of standard input, one after another: memory does not depend on how long the input is.
 class line_reader {
@@ -52,7 +52,7 @@ public:
             if (end != std::string_view::npos)
                 co_return line{++number_, std::move(text)};
             bool const more = co_await fill();
-            if (!more && text.empty())
+            if (stopped_ || (!more && text.empty())) // a line that has not come to its end is none
                 co_return std::nullopt;
             if (!more)
                 co_return line{++number_, std::move(text)};
@@ -106,4 +106,4 @@ private:
     bool stopped_ = false;
 };
 
-} // namespace orders
+} // namespace examples

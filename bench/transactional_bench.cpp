@@ -1,0 +1,144 @@
+// Copyright the cosaga authors. Distributed under the Boost Software License, Version 1.0.
+// Whole cycles of transactional messages: half message, local transaction, commit, delivery, effect, all durable. The yardstick is
+// durable_hop/binary/1024 in the same run.
+#include "service.hpp"
+#include "support.hpp"
+
+#include <cosaga/codec/binary.hpp>
+#include <cosaga/coordinator.hpp>
+#include <cosaga/fence.hpp>
+#include <cosaga/transactional_producer.hpp>
+
+#include <benchmark/benchmark.h>
+
+#include <boost/asio/awaitable.hpp>
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/experimental/channel.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <boost/asio/use_future.hpp>
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <future>
+#include <string>
+#include <vector>
+
+namespace {
+
+namespace asio = boost::asio;
+using service = bench::service<cosaga::binary_codec>;
+using fence_type = cosaga::fence<cosaga::sqlite_store>;
+using producer_type = cosaga::transactional_producer<cosaga::zeromq_transport, fence_type, cosaga::binary_codec>;
+using tickets = asio::experimental::channel<void(boost::system::error_code)>;
+
+/// The three services of a cycle, each with a thread of its own.
+struct cycle {
+    explicit cycle(std::size_t outstanding)
+        : warehouse{directory.file("warehouse.db"), bench::create_shipments, bench::receiver_options(to_warehouse, outstanding)},
+          coordinator{directory.file("coordinator.db"), "CREATE TABLE unused(x)", coordinator_options(outstanding)},
+          shop{directory.file("shop.db"), bench::create_orders, shop_options(outstanding)}
+    {
+        bench::consume_orders(warehouse);
+        coordinator.node.attach(coordinating);
+        shop.node.attach(producer);
+        warehouse.start();
+        coordinator.start();
+        shop.start();
+    }
+    ~cycle()
+    {
+        shop.run(shop.node.stop());
+        coordinator.run(coordinator.node.stop());
+    }
+
+    cosaga::zeromq_options coordinator_options(std::size_t outstanding) const
+    {
+        auto options = bench::sender_options(to_warehouse, outstanding);
+        options.service = "coordinator";
+        options.listen = {to_coordinator};
+        options.routes.push_back({std::string{cosaga::checks_topic}, "shop", {to_shop}});
+        return options;
+    }
+    cosaga::zeromq_options shop_options(std::size_t outstanding) const
+    {
+        auto options = bench::receiver_options(to_shop, outstanding);
+        options.service = "shop";
+        options.routes = {{std::string{cosaga::transactions_topic}, "coordinator", {to_coordinator}}};
+        return options;
+    }
+
+    std::size_t applied() const { return warehouse.node.consumers().front()->counters().applied; }
+
+    bench::scratch_directory directory;
+    std::string to_warehouse = bench::free_endpoint();
+    std::string to_coordinator = bench::free_endpoint();
+    std::string to_shop = bench::free_endpoint();
+    service warehouse;
+    service coordinator;
+    service shop;
+    cosaga::coordinator<service::node_type::outbox_type> coordinating{coordinator.node.get_outbox(), {.name = "coordinator"}};
+    fence_type fence{shop.node.get_store()};
+    producer_type producer{shop.node.get_transport(), fence, {.service = "shop", .coordinators = {"coordinator"}}};
+};
+
+struct cycle_loop {
+    cycle_loop(cycle& c, std::size_t outstanding) : at{&c}, most{outstanding}, free{c.shop.context(), outstanding} {}
+
+    /// Lets as many cycles run at a time as are wanted, from the first step to the effect.
+    asio::awaitable<void> issue()
+    {
+        std::size_t issued = 0;
+        while (!stopping.load(std::memory_order_relaxed)) {
+            done.store(at->applied(), std::memory_order_relaxed);
+            for (; issued < done.load(std::memory_order_relaxed) + most && free.try_send(boost::system::error_code{}); ++issued)
+                ;
+            cosaga::duration const pause = std::chrono::microseconds{100};
+            co_await at->shop.node.get_store().get_environment().sleep_for(pause);
+        }
+        free.close();
+    }
+
+    asio::awaitable<void> send()
+    {
+        for (;;) {
+            try {
+                co_await free.async_receive(asio::use_awaitable);
+            } catch (boost::system::system_error const&) {
+                co_return;
+            }
+            auto const order = bench::make_order(++last_number);
+            auto place = [&](auto& tx) { tx.execute(bench::insert_order, order.id, order.customer, bench::cents_of(order)); };
+            cosaga::transaction_options options;
+            options.key = order.id;
+            co_await at->producer.send("orders", order, place, options);
+        }
+    }
+
+    cycle* at;
+    std::size_t most;
+    tickets free;
+    bench::progress done{0};
+    std::atomic<bool> stopping{false};
+    std::uint64_t last_number = 0;
+};
+
+void transactional(benchmark::State& state)
+{
+    auto const outstanding = static_cast<std::size_t>(state.range(0));
+    cycle c{outstanding};
+    cycle_loop loop{c, outstanding};
+    std::vector<std::future<void>> running;
+    running.push_back(asio::co_spawn(c.shop.context(), loop.issue(), asio::use_future));
+    for (std::size_t i = 0; i < outstanding; ++i)
+        running.push_back(asio::co_spawn(c.shop.context(), loop.send(), asio::use_future));
+    bench::measure(state, loop.done);
+    loop.stopping = true;
+    for (auto& r : running)
+        r.get();
+}
+
+BENCHMARK(transactional)->Name("transactional/binary")->Arg(1)->Arg(1024);
+
+} // namespace
