@@ -10,11 +10,9 @@
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/use_future.hpp>
 
-#include <algorithm>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
-#include <fstream>
 #include <future>
 #include <memory>
 #include <string>
@@ -25,15 +23,6 @@ namespace {
 
 namespace asio = boost::asio;
 using service = bench::service<cosaga::binary_codec>;
-
-double resident_megabytes()
-{
-    std::ifstream status{"/proc/self/status"};
-    for (std::string line; std::getline(status, line);)
-        if (line.starts_with("VmRSS:"))
-            return std::stod(line.substr(6)) * 1024 / 1e6;
-    return 0;
-}
 
 /// A sender whose consumer is away.
 class lonely_sender {
@@ -95,13 +84,6 @@ private:
     service service_;
 };
 
-double median(std::vector<double> values)
-{
-    auto const middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
-    std::nth_element(values.begin(), middle, values.end());
-    return *middle;
-}
-
 /// How many times as long `transact` takes with a backlog as with an empty table. Both take turns for a moment each, so that
 /// whatever else the machine does slows both.
 double slowdown(lonely_sender& full, bench::scratch_directory const& directory, std::string const& endpoint,
@@ -114,7 +96,7 @@ double slowdown(lonely_sender& full, bench::scratch_directory const& directory, 
         without.push_back(empty.time_transact(concurrency, count));
         with_backlog.push_back(full.time_transact(concurrency, count));
     }
-    return median(with_backlog) / median(without);
+    return bench::median(with_backlog) / bench::median(without);
 }
 
 /// Seconds from the consumer's start to the last effect.
@@ -140,7 +122,7 @@ void backlog_drain(benchmark::State& state)
         auto const endpoint = bench::free_endpoint();
         lonely_sender sender{directory.file("sender.db"), endpoint};
         sender.fill(rows);
-        state.counters["resident_MB"] = resident_megabytes();
+        state.counters["resident_MB"] = bench::resident_megabytes();
         state.counters["transact_ratio_1"] = slowdown(sender, directory, endpoint, 1, 32);
         state.counters["transact_ratio_1024"] = slowdown(sender, directory, endpoint, 1024, 2 * 1024);
         seconds += time_drain(directory, endpoint, sender.stored());

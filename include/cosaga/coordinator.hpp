@@ -23,7 +23,7 @@ namespace cosaga {
 /// @endcode
 /// A half message is stored in the message table, invisible to consumers. Its commit hands it to the outbox, in order per key with
 /// other commits; its rollback drops it. If neither comes, the service that sent it is asked; after the last check it is parked as a
-/// dead letter of the inbox of "cosaga.half_messages": `dead_letters::redrive` asks again from the start, `purge` discards it. An
+/// dead letter of the inbox, under `half_messages_topic`: `dead_letters::redrive` asks again from the start, `purge` discards it. An
 /// outcome that comes while it is parked still counts.
 ///
 /// Outcomes are remembered: who commits what was rolled back, rolls back what was committed, or resolves what is not here, is told so

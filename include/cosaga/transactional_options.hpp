@@ -72,6 +72,8 @@ struct transaction_options {
 
 /// Where producers send half messages and outcomes: a route to each coordinator, as a consumer of its name.
 inline constexpr std::string_view transactions_topic = "cosaga.transactions";
+/// The topic under which a coordinator keeps half messages in its inbox, one queue for each service: for `dead_letter_filter`.
+inline constexpr std::string_view half_messages_topic = "cosaga.half_messages";
 /// Where coordinators ask back: a route to each producing service, as a consumer of its name.
 inline constexpr std::string_view checks_topic = "cosaga.checks";
 

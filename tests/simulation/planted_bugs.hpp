@@ -4,10 +4,12 @@
 
 #include <cosaga/detail/event.hpp>
 #include <cosaga/detail/spawn.hpp>
+#include <cosaga/fence.hpp>
 #include <cosaga/storage/memory.hpp>
 #include <cosaga/testing/host.hpp>
 #include <cosaga/testing/platform.hpp>
 #include <cosaga/testing/simulated_transport.hpp>
+#include <cosaga/transactional_options.hpp>
 #include <cosaga/transport.hpp>
 
 #include <algorithm>
@@ -358,6 +360,75 @@ struct transport_platform : cosaga::testing::memory_platform {
         return std::make_unique<Transport>(
             h, cosaga::testing::simulated_transport_options{.service = std::move(service), .routes = std::move(routes)});
     }
+};
+
+/// A fence with a hole: what it finds no mark of has not committed, but nothing keeps it from doing so later.
+template <class Store>
+class check_without_a_fence {
+public:
+    explicit check_without_a_fence(Store& s) : store_{&s} {}
+
+    template <class Local>
+    asio::awaitable<void> run(message_id id, Local& local)
+    {
+        auto work = [&](typename Store::transaction_type& tx) {
+            tx.insert_marks("done", {&id, 1}, mark{});
+            local(tx);
+        };
+        co_await store_->transact(work);
+    }
+    asio::awaitable<cosaga::transaction_outcome> check(message_id id)
+    {
+        bool found = false;
+        auto work = [&](typename Store::transaction_type& tx) { found = tx.find_mark("done", id).has_value(); };
+        co_await store_->transact(work);
+        co_return found ? cosaga::transaction_outcome::commit : cosaga::transaction_outcome::rollback;
+    }
+
+private:
+    Store* store_;
+};
+
+/// What was asked about and is not known here is taken for rolled back, as if only what is in memory had ever been.
+template <class Store>
+class outcomes_in_memory {
+public:
+    explicit outcomes_in_memory(Store& s) : store_{&s} {}
+
+    template <class Local>
+    asio::awaitable<void> run(message_id id, Local& local)
+    {
+        co_await store_->transact(local);
+        committed_.insert(id);
+    }
+    asio::awaitable<cosaga::transaction_outcome> check(message_id id)
+    {
+        co_return committed_.contains(id) ? cosaga::transaction_outcome::commit : cosaga::transaction_outcome::rollback;
+    }
+
+private:
+    Store* store_;
+    std::set<message_id> committed_;
+};
+
+/// The mark is written after the local transaction, and in another one.
+template <class Store>
+class mark_outside {
+public:
+    explicit mark_outside(Store& s) : store_{&s}, correct_{s} {}
+
+    template <class Local>
+    asio::awaitable<void> run(message_id id, Local& local)
+    {
+        co_await store_->transact(local);
+        auto nothing = [](typename Store::transaction_type&) {};
+        co_await correct_.run(id, nothing);
+    }
+    asio::awaitable<cosaga::transaction_outcome> check(message_id id) { return correct_.check(id); }
+
+private:
+    Store* store_;
+    cosaga::fence<Store> correct_;
 };
 
 } // namespace planted

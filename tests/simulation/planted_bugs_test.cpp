@@ -7,6 +7,7 @@
 #include <cosaga/testing/workloads/ledger.hpp>
 #include <cosaga/testing/workloads/parked_messages.hpp>
 #include <cosaga/testing/workloads/total_queue.hpp>
+#include <cosaga/testing/workloads/transactions.hpp>
 
 #include <gtest/gtest.h>
 
@@ -90,6 +91,21 @@ TEST(planted_bug, row_deleted_when_it_was_published)
 TEST(planted_bug, messages_published_in_any_order)
 {
     expect_to_be_found<key_order<transport_platform<published_in_any_order>>>();
+}
+
+TEST(planted_bug, check_back_without_a_fence)
+{
+    expect_to_be_found<transactions<memory_platform, check_without_a_fence>>();
+}
+
+TEST(planted_bug, check_back_from_memory)
+{
+    expect_to_be_found<transactions<memory_platform, outcomes_in_memory>>();
+}
+
+TEST(planted_bug, mark_outside_of_the_local_transaction)
+{
+    expect_to_be_found<transactions<memory_platform, mark_outside>>();
 }
 
 } // namespace

@@ -63,7 +63,7 @@ public:
 
     half_messages(outbox_core<transaction_type>& outbox, coordinator_options const& options) : outbox_{&outbox}, options_{options} {}
 
-    static queue_name queue_of(std::string service) { return {queue_side::inbox, "cosaga.half_messages", std::move(service)}; }
+    static queue_name queue_of(std::string service) { return {queue_side::inbox, std::string{half_messages_topic}, std::move(service)}; }
 
     /// Stores half messages and applies outcomes. Sets `refused` of those that cannot be.
     coordinator_counters apply(transaction_type& tx, std::span<coordinator_request> requests)

@@ -30,7 +30,8 @@ namespace cosaga::testing {
 /// committed and its message applied once by each consumer, or neither.
 ///
 /// Local transactions commit, throw, or are interrupted by crashes; some messages are delayed or have a key.
-template <class Platform = memory_platform>
+/// @tparam Resource over a store: where the local transactions live.
+template <class Platform = memory_platform, template <class> class Resource = fence>
 class transactions final : public scenario {
 public:
     void build(world& w) override
@@ -110,8 +111,8 @@ private:
               transport_{Platform::connect(h, h.name(),
                   {{std::string{transactions_topic}, coordinators[0], {coordinators[0]}},
                       {std::string{transactions_topic}, coordinators[1], {coordinators[1]}}})},
-              node_{*store_, *transport_, {.service = h.name()}}, fence_{*store_},
-              producer_{*transport_, fence_, {.service = h.name(), .coordinators = {coordinators[0], coordinators[1]}}}
+              node_{*store_, *transport_, {.service = h.name()}}, resource_{*store_},
+              producer_{*transport_, resource_, {.service = h.name(), .coordinators = {coordinators[0], coordinators[1]}}}
         {
             node_.attach(producer_);
         }
@@ -146,7 +147,9 @@ private:
             transaction_options options;
             options.key = (how & 8) == 0 ? std::string_view{} : std::string_view{key};
             options.delay = (how & 0x70) == 0 ? duration{std::chrono::seconds{how >> 16 & 15}} : duration::zero();
-            options.checks = check_options{.first = std::chrono::seconds{2}, .interval = std::chrono::seconds{5}, .cap = std::chrono::minutes{1}, .most = 30};
+            // Some are asked about before they have begun.
+            std::chrono::milliseconds const first{1 + (how >> 20 & 0xfff)};
+            options.checks = check_options{.first = first, .interval = std::chrono::seconds{5}, .cap = std::chrono::minutes{1}, .most = 30};
             at_->note(throws ? "sends, and throws" : "sends", n.id);
             auto local = [&](auto& tx) {
                 Platform::put(tx, "sent", n.id, "yes");
@@ -171,8 +174,8 @@ private:
         std::unique_ptr<store_type> store_;
         std::unique_ptr<transport_type> transport_;
         node_type node_;
-        fence<store_type> fence_;
-        transactional_producer<transport_type, fence<store_type>> producer_;
+        Resource<store_type> resource_;
+        transactional_producer<transport_type, Resource<store_type>> producer_;
     };
 
     class coordinator_service {
