@@ -82,6 +82,14 @@ public:
     }
     coordinator_links(coordinator_links const&) = delete;
     coordinator_links& operator=(coordinator_links const&) = delete;
+    ~coordinator_links()
+    {
+        try {
+            for (auto const& [tag, s] : pending_)
+                s->done.notify(); // who waits for it would keep it, and it who waits
+        } catch (...) { // no memory: they wait on
+        }
+    }
 
     std::size_t size() const noexcept { return links_.size(); }
     std::string const& name(std::size_t link) const { return names_[link]; }

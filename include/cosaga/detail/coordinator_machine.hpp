@@ -1,7 +1,6 @@
 // Copyright the cosaga authors. Distributed under the Boost Software License, Version 1.0.
 #pragma once
 
-#include <cosaga/detail/alarm.hpp>
 #include <cosaga/detail/check_back.hpp>
 #include <cosaga/detail/coordinator_core.hpp>
 #include <cosaga/detail/event.hpp>
@@ -240,14 +239,10 @@ private:
     // Ends early when the coordinator is stopped.
     asio::awaitable<void> pause(duration span)
     {
-        auto const wake = pausing_.emplace_back(std::make_shared<event>(strand_));
-        alarm a{*environment_, strand_, wake};
+        constexpr duration slice = std::chrono::seconds{1};
         auto const until = environment_->steady_now() + span;
-        while (!stopping_ && environment_->steady_now() < until) {
-            a.set(until);
-            co_await wake->wait();
-        }
-        std::erase(pausing_, wake);
+        while (!stopping_ && environment_->steady_now() < until)
+            co_await environment_->sleep_until(std::min(until, environment_->steady_now() + slice));
     }
 
     void settle(std::vector<coordinator_request> const& requests, coordinator_counters const& done)
@@ -277,8 +272,6 @@ private:
     asio::awaitable<void> do_stop()
     {
         stopping_ = true;
-        for (auto const& wake : pausing_)
-            wake->notify();
         applied_.notify();
         while (applying_ > 0)
             co_await ended_.wait();
@@ -297,7 +290,6 @@ private:
     asio::any_io_executor strand_;
     event applied_;
     event ended_;
-    std::vector<std::shared_ptr<event>> pausing_;
     half_messages<Store> halves_;
     typename Transport::subscription_type subscription_;
     std::map<std::string, std::unique_ptr<check_back<Store, Transport>>, std::less<>> services_;
