@@ -9,8 +9,11 @@
 #include <cosaga/fence.hpp>
 #include <cosaga/inbox.hpp>
 #include <cosaga/node.hpp>
+#include <cosaga/notification_query.hpp>
+#include <cosaga/notifier.hpp>
 #include <cosaga/storage/sqlite.hpp>
 #include <cosaga/transactional_producer.hpp>
+#include <cosaga/transport_sink.hpp>
 #include <cosaga/transport/zeromq.hpp>
 
 #ifdef COSAGA_SEPARATE_COMPILATION

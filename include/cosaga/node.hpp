@@ -92,7 +92,7 @@ public:
             *transport_, std::move(topic), std::move(name), std::move(handler), responder_options{options_.service}));
     }
 
-    /// Starts and stops it with the rest: a `coordinator`, a `transactional_producer`. Call it before `start`.
+    /// Starts and stops it with the rest: a `coordinator`, a `transactional_producer`, a `notifier`. Call it before `start`.
     /// @param c must not be destroyed before the node has stopped, unless its executor no longer runs.
     void attach(component& c) { core_->components.push_back(&c); }
 

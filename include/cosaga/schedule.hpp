@@ -13,6 +13,7 @@
 #include <limits>
 #include <numeric>
 #include <optional>
+#include <span>
 
 namespace cosaga {
 
@@ -60,6 +61,11 @@ public:
     /// The delays between attempts, one by one; after the last of them the schedule ends.
     /// @throws system_error `errc::bad_argument` for an empty list, more than `max_list` delays or a negative one.
     static schedule list(std::initializer_list<duration> delays, double jitter = 0.0)
+    {
+        return list(std::span<duration const>{delays.begin(), delays.size()}, jitter);
+    }
+    /// @copydoc list
+    static schedule list(std::span<duration const> delays, double jitter = 0.0)
     {
         bool const valid = delays.size() >= 1 && delays.size() <= max_list && jitter >= 0.0 && jitter <= 1.0
                         && std::all_of(delays.begin(), delays.end(), [](duration d) { return d >= duration::zero(); });
@@ -114,6 +120,11 @@ public:
         auto const grown = first * std::expm1(growing * growth) / (static_cast<long double>(exponential_.factor) - 1);
         return saturated(grown + cap * (delays - growing));
     }
+
+    /// The delays of a `list`; empty for any other.
+    std::span<duration const> delays() const noexcept { return {list_.data(), listed_}; }
+    /// What an exponential schedule was made of; of a list, its jitter only.
+    exponential_options const& parameters() const noexcept { return exponential_; }
 
 private:
     static duration saturated(long double microseconds)

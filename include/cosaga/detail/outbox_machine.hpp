@@ -6,6 +6,7 @@
 #include <cosaga/environment.hpp>
 #include <cosaga/error.hpp>
 #include <cosaga/message.hpp>
+#include <cosaga/notification_options.hpp>
 #include <cosaga/receipt.hpp>
 #include <cosaga/relay.hpp>
 #include <cosaga/storage.hpp>
@@ -107,7 +108,7 @@ public:
             started_ = true;
         }
         for (auto const& queue : found)
-            if (queue.side == queue_side::outbox)
+            if (is_relayed(queue))
                 relay_to(queue);
     }
 
@@ -132,7 +133,7 @@ public:
         std::vector<destination_status> all;
         auto read = [&](auto& tx) {
             for (auto& queue : tx.queues()) {
-                if (queue.side != queue_side::outbox)
+                if (!is_relayed(queue))
                     continue;
                 auto& s = all.emplace_back();
                 s.pending = tx.count(queue, message_state::ready);
@@ -152,6 +153,12 @@ public:
     }
 
 private:
+    // Notifications have a notifier.
+    static bool is_relayed(queue_name const& queue)
+    {
+        return queue.side == queue_side::outbox && !queue.topic.starts_with(notifications_topic);
+    }
+
     // Only ever called on the store's thread, one transaction at a time.
     std::vector<queue_name> const& queues_of(std::string_view topic)
     {

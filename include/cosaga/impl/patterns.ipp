@@ -5,6 +5,7 @@
 #include <cosaga/impl/consumer.ipp>
 #include <cosaga/impl/coordinator.ipp>
 #include <cosaga/impl/node.ipp>
+#include <cosaga/impl/notifier.ipp>
 #include <cosaga/impl/outbox.ipp>
 #include <cosaga/impl/requester.ipp>
 #include <cosaga/impl/responder.ipp>

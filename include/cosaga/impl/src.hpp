@@ -48,6 +48,13 @@ COSAGA_INSTANTIATE(zeromq_transport)
 COSAGA_INSTANTIATE(memory_transport)
 #undef COSAGA_INSTANTIATE
 
+#define COSAGA_INSTANTIATE(Store) \
+    template std::unique_ptr<notifier_core<Store::transaction_type>> make_notifier_core( \
+        Store&, message_limits const&, std::string const&, std::unique_ptr<erased_sink>, notifier_options);
+COSAGA_INSTANTIATE(sqlite_store)
+COSAGA_INSTANTIATE(memory_store)
+#undef COSAGA_INSTANTIATE
+
 // What most works of an SQLite store return.
 template asio::awaitable<void> group_commit<sqlite_transaction>::start<void>(any_work<sqlite_transaction, void>);
 template asio::awaitable<receipt> group_commit<sqlite_transaction>::start<receipt>(any_work<sqlite_transaction, receipt>);
