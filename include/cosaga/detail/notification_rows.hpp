@@ -96,6 +96,7 @@ public:
         if (a.what.outcome == attempt_outcome::delivered) {
             if (tx.erase(queue, message_state::prepared, {&row.seq, 1}) == 0)
                 return; // it was taken away meanwhile
+            record.due.reset();
             record.reason = delivered_with + std::to_string(row.attempts) + " to " + a.destination;
             tx.insert_marks(topic_, {&row.content.id, 1}, record.text());
             ++done.delivered;
@@ -115,6 +116,8 @@ public:
         row.due_at = a.at + std::max(*delay, a.retry_after.value_or(duration::zero()));
         if (row.due_at > end_of(a.row, plan))
             return give_up(tx, queue, row, std::move(record), "the next attempt would be after the deadline: " + a.what.reason, done);
+        if (!record.due)
+            record.due = a.row.due_at;
         row.last_error = record.text();
         if (tx.update(queue, message_state::prepared, row))
             a.due = row.due_at;
@@ -252,16 +255,11 @@ private:
         return text.empty() ? options_.schedule : parse_schedule(text).value_or(options_.schedule);
     }
 
-    /// No attempt begins later. Before the first one it was due when it was to begin; the first line tells when that was.
+    /// No attempt begins later: counted from when the first one was due, which the row tells until then.
     static time_point end_of(message_row const& row, notification_schedule const& plan)
     {
-        auto begun = row.due_at;
-        if (row.attempts > 0) {
-            auto const record = notification_record::parse(row.last_error);
-            auto const first = record.attempts.empty() ? std::nullopt : parse_attempt(record.attempts.front());
-            begun = first ? first->time : row.content.time;
-        }
-        return begun + std::min(plan.lasts(), longest_notification);
+        auto const due = row.attempts == 0 ? row.due_at : notification_record::parse(row.last_error).due.value_or(row.content.time);
+        return due + std::min(plan.lasts(), longest_notification);
     }
 
     bool is_known(Tx& tx, std::string const& destination, message_id const& id) const
@@ -277,6 +275,7 @@ private:
         Tx& tx, queue_name const& queue, message_row& row, notification_record record, std::string const& why, notification_counts& done)
     {
         record.reason = given_up_because(why);
+        record.due.reset();
         row.last_error = record.text();
         row.due_at = {};
         if (tx.move(queue, message_state::prepared, message_state::dead, row))

@@ -119,12 +119,14 @@ inline std::optional<notification_attempt> parse_attempt(std::string_view line)
     return a;
 }
 
-/// What is written with a notification: why it is in its state, if there is something to say, and a line for each attempt. Bounded: of
-/// many attempts the first and the last ones are kept.
+/// What is written with a notification: why it is in its state, if there is something to say; when its first attempt was due, while there are others to
+/// come; and a line for each attempt. Bounded: of many attempts the first and the last ones are kept.
 struct notification_record {
     static constexpr std::size_t most_attempts = 32;
+    static constexpr std::string_view due_word = "due ";
 
     std::string reason{};
+    std::optional<time_point> due{};
     std::vector<std::string> attempts{};
 
     static notification_record parse(std::string_view text)
@@ -136,6 +138,8 @@ struct notification_record {
             text.remove_prefix(std::min(end + 1, text.size()));
             if (parse_attempt(line))
                 made.attempts.push_back(std::move(line));
+            else if (line.starts_with(due_word))
+                made.due = parse_time(std::string_view{line}.substr(due_word.size()));
             else if (first)
                 made.reason = std::move(line);
         }
@@ -152,8 +156,11 @@ struct notification_record {
     std::string text() const
     {
         std::string all = one_line(reason, 2200); // it may name a destination
+        auto const add_line = [&](std::string const& line) { all += (all.empty() ? "" : "\n") + line; };
+        if (due)
+            add_line(std::string{due_word} + time_text(*due));
         for (auto const& a : attempts)
-            all += (all.empty() ? "" : "\n") + a;
+            add_line(a);
         return all;
     }
 

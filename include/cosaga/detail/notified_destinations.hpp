@@ -140,7 +140,7 @@ public:
         d.paused_until = std::max(d.paused_until, now + pause);
         if (delivered) {
             d.failures = 0;
-            d.allowed = std::min(options_.in_flight_per_destination, d.allowed * 2);
+            d.allowed = std::min(options_.in_flight_per_destination, d.allowed + 1);
             d.paused_until = {};
         } else {
             d.allowed = 1;
