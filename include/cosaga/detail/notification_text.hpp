@@ -73,7 +73,7 @@ inline std::optional<time_point> parse_time(std::string_view text)
         if (form[i] != '0' && form[i] != text[i])
             return std::nullopt;
     year_month_day const date{year{static_cast<int>(number(0, 4))}, month{number(5, 2)}, day{number(8, 2)}};
-    if (!date.ok() || number(11, 2) > 23 || number(14, 2) > 59 || number(17, 2) > 59 || number(20, 3) > 999)
+    if (number(0, 4) > 9999 || !date.ok() || number(11, 2) > 23 || number(14, 2) > 59 || number(17, 2) > 59 || number(20, 3) > 999)
         return std::nullopt;
     return time_point{sys_days{date}} + hours{number(11, 2)} + minutes{number(14, 2)} + seconds{number(17, 2)} + milliseconds{number(20, 3)};
 }
