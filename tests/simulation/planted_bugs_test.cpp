@@ -5,6 +5,7 @@
 #include <cosaga/testing/scenario.hpp>
 #include <cosaga/testing/workloads/key_order.hpp>
 #include <cosaga/testing/workloads/ledger.hpp>
+#include <cosaga/testing/workloads/notifications.hpp>
 #include <cosaga/testing/workloads/parked_messages.hpp>
 #include <cosaga/testing/workloads/total_queue.hpp>
 #include <cosaga/testing/workloads/transactions.hpp>
@@ -106,6 +107,26 @@ TEST(planted_bug, check_back_from_memory)
 TEST(planted_bug, mark_outside_of_the_local_transaction)
 {
     expect_to_be_found<transactions<memory_platform, mark_outside>>();
+}
+
+TEST(planted_bug, notification_deleted_when_it_is_given_up)
+{
+    expect_to_be_found<notifications<store_platform<dead_letters_deleted>>>();
+}
+
+TEST(planted_bug, notification_stored_outside_of_the_transaction)
+{
+    expect_to_be_found<notifications<store_platform<send_outside>>>();
+}
+
+TEST(planted_bug, notification_whose_outcome_a_restart_forgets)
+{
+    expect_to_be_found<notifications<store_platform<dedupe_in_memory>>>();
+}
+
+TEST(planted_bug, notification_delivered_when_it_was_published)
+{
+    expect_to_be_found<notifications<transport_platform<accepted_when_published>>>();
 }
 
 } // namespace
