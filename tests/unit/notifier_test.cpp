@@ -206,8 +206,9 @@ TEST_F(a_notifier, makes_an_attempt_again_that_was_interrupted)
     sink().hang("shop");
     auto const id = notify("shop");
     env.run_for(1s);
-    bank.restart();
+    bank.end();
     sink().mend("shop");
+    bank.begin();
     env.run_for(1s);
     EXPECT_EQ(sink().attempts_at("shop"), 2u);
     EXPECT_EQ(find(id).state, notification_state::delivered);

@@ -2,12 +2,15 @@
 #pragma once
 
 #include <cosaga/detail/alarm.hpp>
+#include <cosaga/detail/due_hints.hpp>
 #include <cosaga/detail/event.hpp>
 #include <cosaga/detail/intake.hpp>
+#include <cosaga/detail/notification_checks.hpp>
 #include <cosaga/detail/notification_rows.hpp>
 #include <cosaga/detail/notification_text.hpp>
 #include <cosaga/detail/notified_destinations.hpp>
 #include <cosaga/detail/notifier_core.hpp>
+#include <cosaga/detail/running_attempts.hpp>
 #include <cosaga/detail/spawn.hpp>
 #include <cosaga/environment.hpp>
 #include <cosaga/error.hpp>
@@ -20,15 +23,12 @@
 
 #include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/awaitable.hpp>
-#include <boost/asio/cancellation_signal.hpp>
-#include <boost/asio/cancellation_type.hpp>
 
 #include <algorithm>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <exception>
-#include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -56,9 +56,13 @@ public:
           ids_{*environment_},
           strand_{strand_of(environment_->get_executor())},
           wake_{std::make_shared<event>(strand_)},
+          hints_{wake_},
           ended_pump_{strand_},
           alarm_{*environment_, strand_, wake_},
-          destinations_{options_}
+          destinations_{options_},
+          attempts_{*environment_, strand_, *sink_, options_.attempt_timeout,
+              {.over = [this](running_attempt& a, attempt_result r) { take_result(a, std::move(r)); },
+                  .ended = [this](running_attempt const& a) { release(a); }}}
     {
     }
 
@@ -79,7 +83,7 @@ public:
         auto const delay = options.delay + options.schedule.value_or(options_.schedule).first;
         auto const state = rows_.add(tx, destination, std::move(m), delay, options.id.has_value());
         if (state == message_state::prepared)
-            hint(destination, tx.now() + delay);
+            hints_.add(destination, tx.now() + delay);
         return id;
     }
 
@@ -131,7 +135,7 @@ public:
         auto work = [&](transaction_type& tx) {
             destination = rows_.restart(tx, id);
             if (destination)
-                hint(*destination, tx.now());
+                hints_.add(*destination, tx.now());
         };
         co_await store_->transact(work);
         co_return destination.has_value();
@@ -161,7 +165,7 @@ public:
                     if (!left)
                         left = rows_.count_given_up(tx, name);
                     seen = rows_.restart_some(tx, name, reason_contains, position, *left, restarted);
-                    hint(name, tx.now());
+                    hints_.add(name, tx.now());
                 };
                 co_await store_->transact(work);
                 after = position;
@@ -177,7 +181,7 @@ public:
         bool enabled = false;
         auto work = [&](transaction_type& tx) {
             enabled = rows_.enable(tx, destination);
-            hint(destination, tx.now());
+            hints_.add(destination, tx.now());
         };
         co_await store_->transact(work);
         co_return enabled;
@@ -185,10 +189,7 @@ public:
 
     void start() override
     {
-        {
-            std::lock_guard const lock{mutex_};
-            takes_hints_ = true;
-        }
+        hints_.open();
         running_ = true;
         spawn_on(strand_, pump(), [this](std::exception_ptr e) {
             running_ = false;
@@ -203,22 +204,6 @@ public:
 private:
     static constexpr std::size_t most_turns = 256;                         // in one round
     static constexpr duration grace = std::chrono::seconds{5};             // for attempts when it is stopped
-    static constexpr std::size_t longest_destination = 2048;
-
-    struct attempt {
-        notifier_machine* owner = nullptr; // null when it is of no interest any more
-        std::uint64_t number = 0;
-        message_row row;
-        message content;
-        std::string destination;
-        bool trusted = false; // when it began
-        bool is_over = false; // in time, or ended
-        time_point began{};
-        steady_time since{};
-        attempt_result result{};
-        std::shared_ptr<asio::cancellation_signal> cancel = std::make_shared<asio::cancellation_signal>();
-    };
-    using attempt_ptr = std::shared_ptr<attempt>;
 
     struct round {
         bool scans = false;
@@ -229,79 +214,27 @@ private:
         bool empty() const noexcept { return !scans && ended.empty() && turns.empty(); }
     };
 
-    static notifier_options checked(notifier_options o)
-    {
-        auto const refuse_if = [](bool wrong, std::string const& why) {
-            if (wrong)
-                throw make_error(errc::bad_configuration, "notifier: " + why);
-        };
-        refuse_if(o.name.size() > 200, "the name has more than 200 bytes");
-        refuse_if(o.attempt_timeout <= duration::zero() || o.in_flight < 2 || o.in_flight_per_destination == 0 || o.breaker_failures == 0
-                      || o.breaker_open <= duration::zero() || o.breaker_cap < o.breaker_open || o.retry_after_cap < duration::zero()
-                      || o.look_interval <= duration::zero(),
-            "needs attempt_timeout, in_flight_per_destination, breaker_failures, breaker_open and look_interval greater than 0, in_flight of at "
-            "least 2, and breaker_cap >= breaker_open");
-        require_valid(o.schedule, "notifier");
-        require_remembered(o, o.schedule, duration::zero(), errc::bad_configuration);
-        return o;
-    }
-
-    // Else one that was delivered late would be forgotten at once.
-    static void require_remembered(notifier_options const& o, notification_schedule const& s, duration delay, errc code)
-    {
-        auto const lasts = std::min(delay + s.first, 2 * longest_notification) + s.lasts();
-        if (lasts < o.retention)
-            return;
-        auto const hours = [](duration d) { return std::to_string(std::chrono::ceil<std::chrono::hours>(d).count()) + " h"; };
-        throw make_error(code, "notifier: a notification may take " + hours(lasts) + ", but deliveries are remembered for " + hours(o.retention)
-                                   + " only: raise notifier_options::retention, or give the schedule a deadline");
-    }
-
     void complete(message& m, std::string const& destination, notification_options const& options)
     {
-        auto const refuse_if = [](bool wrong, std::string const& why) {
-            if (wrong)
-                throw make_error(errc::bad_argument, "notify: " + why);
-        };
-        refuse_if(destination.empty() || destination.size() > longest_destination, "a destination has 1 to 2,048 bytes");
-        refuse_if(one_line(destination, longest_destination) != destination, "a destination has no control characters");
+        require_valid(destination, options, options_);
         sink_->check(destination);
-        refuse_if(options.delay < duration::zero() || options.delay > longest_notification, "the delay must be from 0 to 366 days");
-        for (auto const& h : options.headers)
-            refuse_if(h.name.starts_with("cosaga"), "the header name '" + h.name + "' is reserved");
         m.id = options.id ? *options.id : ids_();
         m.topic = notifications_topic;
         m.key = options.key;
         m.source = service_;
         m.headers.assign(options.headers.begin(), options.headers.end());
-        if (options.schedule) {
-            require_valid(*options.schedule, "notify");
+        if (options.schedule)
             m.headers.push_back({std::string{schedule_header}, to_text(*options.schedule)});
-        }
-        require_remembered(options_, options.schedule.value_or(options_.schedule), options.delay, errc::bad_argument);
         check_limits(m, limits_);
     }
 
     void report(std::string const& what) { environment_->report("notifier " + rows_.topic() + ": " + what); }
 
-    /// Something is due there then, if the transaction in which this is said commits: who reads after it sees it.
-    void hint(std::string const& destination, time_point due)
-    {
-        {
-            std::lock_guard const lock{mutex_};
-            if (!takes_hints_)
-                return;
-            auto& earliest = hints_.try_emplace(destination, time_point::max()).first->second;
-            earliest = std::min(earliest, due);
-        }
-        wake_->notify();
-    }
-
     asio::awaitable<void> pump()
     {
         std::uint32_t failures = 0;
         while (!is_done()) {
-            end_overdue();
+            attempts_.end_overdue();
             round r = next_round();
             if (r.empty()) {
                 arm();
@@ -327,8 +260,8 @@ private:
         if (!stopping_)
             return false;
         if (environment_->steady_now() >= stop_by_)
-            abandon();
-        return open_.empty() && ended_.empty();
+            attempts_.abandon();
+        return attempts_.empty() && ended_.empty();
     }
 
     round next_round()
@@ -337,12 +270,7 @@ private:
         auto const now = environment_->steady_now();
         if (now < not_before_)
             return r;
-        std::map<std::string, time_point> hints;
-        {
-            std::lock_guard const lock{mutex_};
-            hints.swap(hints_);
-        }
-        for (auto const& [destination, due] : hints)
+        for (auto const& [destination, due] : hints_.take())
             destinations_.note(destination, due);
         r.ended.swap(ended_);
         if (stopping_)
@@ -375,20 +303,20 @@ private:
             compare(queues);
         count(r, done);
         for (auto& a : launched)
-            launch(std::move(a));
+            attempts_.launch(std::move(a));
     }
 
     // The rows that are to be tried are busy from now on.
-    std::vector<attempt_ptr> finish(round& r)
+    std::vector<std::shared_ptr<running_attempt>> finish(round& r)
     {
         for (auto const& a : r.ended)
             destinations_.find(a.destination)->busy.erase(a.row.seq);
-        std::vector<attempt_ptr> begun;
+        std::vector<std::shared_ptr<running_attempt>> begun;
         for (std::size_t i = 0; i < r.turns.size(); ++i) {
             auto& d = *r.turns[i].destination;
             d.known = r.looks[i].pending;
             for (auto& row : r.looks[i].rows) {
-                auto a = std::make_shared<attempt>();
+                auto a = std::make_shared<running_attempt>();
                 a->trusted = destinations_.begin(d, row.seq);
                 a->destination = d.name;
                 a->row = std::move(row);
@@ -437,45 +365,17 @@ private:
             ended_.insert(ended_.begin(), std::make_move_iterator(r.ended.begin()), std::make_move_iterator(r.ended.end()));
     }
 
-    void launch(attempt_ptr a)
+    void release(running_attempt const& a)
     {
-        a->owner = this;
-        a->number = ++last_attempt_;
-        a->began = environment_->now();
-        a->since = environment_->steady_now();
-        a->content = a->row.content;
-        a->row.content.payload.clear();
-        std::erase_if(a->content.headers, [](header const& h) { return h.name == schedule_header; });
-        open_.emplace(a->number, a);
-        alive_.emplace(a->number, a);
-        spawn_on(strand_, try_once(*sink_, a), [a](std::exception_ptr e) {
-            if (a->owner)
-                a->owner->ended(*a, e);
-        }, a->cancel);
-    }
-
-    static asio::awaitable<void> try_once(erased_sink& sink, attempt_ptr a)
-    {
-        auto result = co_await sink.deliver(a->destination, a->content);
-        a->result = std::move(result);
-    }
-
-    void ended(attempt& a, std::exception_ptr const& e)
-    {
-        if (e)
-            a.result = {.outcome = attempt_outcome::failed, .reason = describe(e)};
         destinations_.release(a.trusted);
-        alive_.erase(a.number);
-        if (!a.is_over)
-            settle(a, std::move(a.result));
         wake_->notify();
     }
 
-    void settle(attempt& a, attempt_result result)
+    void take_result(running_attempt& a, attempt_result result)
     {
-        a.is_over = true;
         ended_attempt e;
         auto const now = environment_->steady_now();
+        bool const delivered = result.outcome == attempt_outcome::delivered;
         e.destination = a.destination;
         e.row = std::move(a.row);
         e.what = {.time = a.began, .latency = now - a.since, .outcome = result.outcome, .status = result.status, .reason = std::move(result.reason)};
@@ -483,56 +383,27 @@ private:
         e.random = environment_->random();
         if (result.outcome == attempt_outcome::failed && result.retry_after)
             e.retry_after = std::clamp(*result.retry_after, duration::zero(), options_.retry_after_cap);
-        destinations_.end(*destinations_.find(a.destination), result.outcome == attempt_outcome::delivered,
-            e.retry_after.value_or(duration::zero()), now);
+        destinations_.end(*destinations_.find(a.destination), delivered, e.retry_after.value_or(duration::zero()), now);
         ended_.push_back(std::move(e));
-        open_.erase(a.number);
-    }
-
-    void end_overdue()
-    {
-        auto const now = environment_->steady_now();
-        while (!open_.empty() && open_.begin()->second->since + options_.attempt_timeout <= now) {
-            auto const a = open_.begin()->second;
-            auto const limit = std::chrono::ceil<std::chrono::seconds>(options_.attempt_timeout).count();
-            settle(*a, {.outcome = attempt_outcome::failed, .reason = "no answer within " + std::to_string(limit) + " s"});
-            a->cancel->emit(asio::cancellation_type::terminal);
-        }
+        wake_->notify();
     }
 
     void arm()
     {
         auto const now = environment_->steady_now();
         auto when = stopping_ ? stop_by_ : std::min(scan_at_, destinations_.next(environment_->now(), now));
-        when = std::max(when, not_before_);
-        if (!open_.empty())
-            when = std::min(when, open_.begin()->second->since + options_.attempt_timeout);
-        alarm_.set(when);
-    }
-
-    // The attempts that have not ended are of no interest any more.
-    void abandon()
-    {
-        auto const alive = std::exchange(alive_, {});
-        open_.clear();
-        for (auto const& [number, a] : alive) {
-            a->owner = nullptr;
-            a->cancel->emit(asio::cancellation_type::terminal);
-        }
+        alarm_.set(std::min(std::max(when, not_before_), attempts_.next()));
     }
 
     asio::awaitable<void> do_stop()
     {
-        {
-            std::lock_guard const lock{mutex_};
-            takes_hints_ = false;
-        }
+        hints_.close();
         stopping_ = true;
         stop_by_ = environment_->steady_now() + grace;
         wake_->notify();
         while (running_)
             co_await ended_pump_.wait();
-        abandon();
+        attempts_.abandon();
         alarm_.cancel();
     }
 
@@ -546,21 +417,18 @@ private:
     message_id_generator ids_;
     asio::any_io_executor strand_;
     std::shared_ptr<event> wake_;
+    due_hints hints_;
     event ended_pump_;
     alarm alarm_;
     notified_destinations destinations_;
-    std::map<std::uint64_t, attempt_ptr> open_;  // in the order of their beginning, which is that of their time limits
-    std::map<std::uint64_t, attempt_ptr> alive_; // those and others whose coroutines have not ended
-    std::vector<ended_attempt> ended_;           // and not recorded
-    std::uint64_t last_attempt_ = 0;
+    running_attempts attempts_;
+    std::vector<ended_attempt> ended_; // and not recorded
     steady_time scan_at_ = steady_time::min();
     steady_time not_before_ = steady_time::min();
     steady_time stop_by_ = steady_time::max();
     bool running_ = false;
     bool stopping_ = false;
     mutable std::mutex mutex_; // guards what follows
-    bool takes_hints_ = false;
-    std::map<std::string, time_point> hints_;
     notifier_counters counters_;
 };
 

@@ -219,7 +219,9 @@ private:
                 try {
                     for (auto const* const name : merchants)
                         co_await notifier_.enable(name);
-                    co_await notifier_.restart_all({}, (chance.random() & 1) == 0 ? "busy" : "");
+                    std::string const everywhere;
+                    std::string const why = (chance.random() & 1) == 0 ? "busy" : "";
+                    co_await notifier_.restart_all(everywhere, why);
                 } catch (std::exception const& e) {
                     at_->note(e.what());
                 }
