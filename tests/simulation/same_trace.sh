@@ -12,7 +12,7 @@ traces() {
     {
         "$1" --seeds 1..8 --hashes
         "$1" --seeds 5..12 --jobs 2 --hashes
-        "$1" --workload ledger_sqlite,total_queue_sqlite,key_order_sqlite,parked_messages_sqlite,transactions_sqlite --seeds 8..12 --hashes
+        "$1" --workload ledger_sqlite,total_queue_sqlite,key_order_sqlite,parked_messages_sqlite,transactions_sqlite,notifications_sqlite --seeds 8..12 --hashes
     } | grep -E ' [0-9a-f]{16}$' | sort -u
 }
 

@@ -128,6 +128,27 @@ TEST_F(notified_destinations, that_work_are_not_delayed_by_any_number_that_hang)
     EXPECT_EQ(env.steady_now() - begun, 50s);
 }
 
+TEST_F(notified_destinations, with_long_queues_share_with_others)
+{
+    bank.settings.in_flight = 12;
+    bank.settings.in_flight_per_destination = 4;
+    bank.restart();
+    notify("fine");
+    for (int i = 0; i < 6; ++i) {
+        sink().take("slow" + std::to_string(i), 1s);
+        notify_many("slow" + std::to_string(i), 1000);
+    }
+    env.run_for(20s);
+    EXPECT_EQ(sink().most, 12);
+    sink().all.clear();
+    for (int i = 0; i < 10; ++i)
+        notify("fine");
+    env.run_for(1100ms);
+    EXPECT_GE(sink().attempts_at("fine"), 1u);
+    env.run_for(10s);
+    EXPECT_EQ(sink().attempts_at("fine"), 10u);
+}
+
 TEST_F(notified_destinations, are_forgotten_with_what_was_pending)
 {
     // 100,000 destinations, each once: memory is for what is pending.

@@ -32,7 +32,7 @@ struct notified {
 
 private:
     friend class notified_destinations;
-    enum class place : std::uint8_t { none, due, paused };
+    enum class place : std::uint8_t { none, later, ready, paused };
 
     steady_time paused_until{};
     std::uint32_t failures = 0; // in a row
@@ -41,16 +41,17 @@ private:
     bool trusted = false;       // the last attempt delivered
     bool has_turn = false;
     place at = place::none;
-    time_point due_key{};
-    steady_time pause_key{};
-    bool trusted_key = false;
+    time_point later_key{};      // where it stands in the order of its place
+    steady_time paused_key{};
+    std::uint64_t ready_key = 0;
+    bool ready_share = false;
 };
 
 /// Decides which destinations have their turn: a state machine without input and output.
 ///
 /// Those whose last attempt failed are tried with one at a time. Together with those of which nothing is known they get half of all attempts at most: so
-/// the others have the rest, however many hang. After some failures in a row a destination is paused, each time for longer, and the one
-/// attempt after that decides: that is its circuit breaker.
+/// the others have the rest, however many hang. Each stands behind those that were there before it, so a long queue at one delays no
+/// other. After some failures in a row a destination is paused, each time for longer, and the one attempt after that decides: that is its circuit breaker.
 class notified_destinations {
 public:
     explicit notified_destinations(notifier_options const& options) : options_{options} {}
@@ -85,16 +86,19 @@ public:
     /// Those that have something to do now, at most `most`; each turn is to be ended. Those that are not trusted come first: they are limited.
     std::vector<turn> take_turns(time_point now, steady_time steady_now, std::size_t most)
     {
+        now_ = now;
         steady_now_ = steady_now;
         while (!paused_.empty() && paused_.begin()->first.first <= steady_now)
             put(*paused_.begin()->second);
+        while (!later_.empty() && later_.begin()->first.first <= now)
+            put(*later_.begin()->second);
         std::vector<turn> turns;
         auto free = options_.in_flight - std::min(options_.in_flight, running());
         for (bool const trusted : {false, true}) {
             auto room = std::min(free, room_for(trusted));
-            auto& due = due_[trusted];
-            while (!due.empty() && due.begin()->first.first <= now && room > 0 && turns.size() < most) {
-                auto& d = *due.begin()->second;
+            auto& ready = ready_[trusted];
+            while (!ready.empty() && room > 0 && turns.size() < most) {
+                auto& d = *ready.begin()->second;
                 auto const here = std::min(room, d.allowed - d.in_flight);
                 room -= here;
                 free -= here;
@@ -161,15 +165,14 @@ public:
         auto when = paused_.empty() ? steady_time::max() : paused_.begin()->first.first;
         if (running() >= options_.in_flight)
             return when;
-        for (bool const trusted : {false, true}) {
-            auto const& due = due_[trusted];
-            if (due.empty() || room_for(trusted) == 0)
-                continue;
-            auto const first = due.begin()->first.first;
-            // Not the difference of any two times, which may overflow.
-            when = std::min(when, first <= now ? steady_now : steady_now + (first > now + longest_wait ? longest_wait : std::max(first - now, shortest_wait)));
-        }
-        return when;
+        for (bool const trusted : {false, true})
+            if (!ready_[trusted].empty() && room_for(trusted) > 0)
+                return steady_now;
+        if (later_.empty())
+            return when;
+        auto const due = later_.begin()->first.first;
+        // Not the difference of any two times, which may overflow.
+        return std::min(when, steady_now + (due > now + longest_wait ? longest_wait : std::max(due - now, shortest_wait)));
     }
 
 private:
@@ -201,32 +204,52 @@ private:
     // Where it belongs now: it has its place in one of the orders, or none.
     void put(notified& d)
     {
-        if (d.at == notified::place::due)
-            due_[d.trusted_key].erase({d.due_key, d.number});
-        else if (d.at == notified::place::paused)
-            paused_.erase({d.pause_key, d.number});
-        d.at = notified::place::none;
-        if (d.has_turn || d.next == time_point::max() || d.in_flight >= d.allowed)
-            return;
-        if (d.paused_until > steady_now_) {
-            d.at = notified::place::paused;
-            d.pause_key = d.paused_until;
-            paused_.emplace(std::pair{d.pause_key, d.number}, &d);
-            return;
+        auto const to = place_of(d);
+        if (to == notified::place::ready && d.at == to && d.ready_share == d.trusted)
+            return; // it does not lose its turn
+        switch (std::exchange(d.at, to)) {
+        case notified::place::later: later_.erase({d.later_key, d.number}); break;
+        case notified::place::ready: ready_[d.ready_share].erase(d.ready_key); break;
+        case notified::place::paused: paused_.erase({d.paused_key, d.number}); break;
+        case notified::place::none: break;
         }
-        d.at = notified::place::due;
-        d.due_key = d.next;
-        d.trusted_key = d.trusted;
-        due_[d.trusted_key].emplace(std::pair{d.due_key, d.number}, &d);
+        switch (to) {
+        case notified::place::later:
+            d.later_key = d.next;
+            later_.emplace(std::pair{d.later_key, d.number}, &d);
+            break;
+        case notified::place::ready:
+            d.ready_key = ++last_ready_;
+            d.ready_share = d.trusted;
+            ready_[d.ready_share].emplace(d.ready_key, &d);
+            break;
+        case notified::place::paused:
+            d.paused_key = d.paused_until;
+            paused_.emplace(std::pair{d.paused_key, d.number}, &d);
+            break;
+        case notified::place::none: break;
+        }
+    }
+
+    notified::place place_of(notified const& d) const noexcept
+    {
+        if (d.has_turn || d.next == time_point::max() || d.in_flight >= d.allowed)
+            return notified::place::none;
+        if (d.paused_until > steady_now_)
+            return notified::place::paused;
+        return d.next <= now_ ? notified::place::ready : notified::place::later;
     }
 
     notifier_options options_;
+    time_point now_{};
     steady_time steady_now_{};
     std::uint64_t made_ = 0;
+    std::uint64_t last_ready_ = 0;
     std::map<std::string, std::unique_ptr<notified>, std::less<>> all_;
-    std::array<std::map<std::pair<time_point, std::uint64_t>, notified*>, 2> due_; // of those that are not trusted, and those that are
+    std::map<std::pair<time_point, std::uint64_t>, notified*> later_;
     std::map<std::pair<steady_time, std::uint64_t>, notified*> paused_;
-    std::array<std::size_t, 2> running_{}; // the same
+    std::array<std::map<std::uint64_t, notified*>, 2> ready_; // those that are not trusted, and those that are
+    std::array<std::size_t, 2> running_{};                    // the same
 };
 
 } // namespace cosaga::detail
