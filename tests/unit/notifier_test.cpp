@@ -546,6 +546,45 @@ TEST_F(a_notifier, loses_nothing_when_the_store_fails)
     EXPECT_EQ(find(second).state, notification_state::delivered);
 }
 
+TEST_F(a_notifier, can_be_stopped_while_the_store_fails)
+{
+    sink().take("shop", 500ms);
+    auto const id = notify("shop");
+    env.run_for(100ms);
+    bank.kit.break_commits();
+    env.run_for(10min);
+    auto const begun = env.steady_now();
+    run(env, notifier().stop());
+    EXPECT_LT(env.steady_now() - begun, 6s);
+    bank.kit.mend_commits();
+    bank.restart();
+    env.run_for(1s);
+    EXPECT_EQ(find(id).state, notification_state::delivered);
+    EXPECT_EQ(sink().attempts_at("shop"), 2u); // that it was delivered could not be stored
+}
+
+TEST_F(a_notifier, gives_up_at_once_what_is_pending_where_nothing_is_wanted)
+{
+    notify("shop");
+    env.run_for(1s);
+    int n = 0;
+    sink().behaviours["shop"] = [&](cosaga::message const&) -> asio::awaitable<attempt_result> {
+        bool const says_gone = n++ == 0;
+        cosaga::duration const span = says_gone ? 100ms : 200ms;
+        co_await env.sleep_for(span);
+        auto result = says_gone ? gone() : failed();
+        co_return result;
+    };
+    auto work = [](auto& tx) {
+        for (int i = 0; i < 1000; ++i)
+            tx.notify("shop", paid{"p", i}, {.delay = 1h * (i % 2)});
+    };
+    run(env, notifier().transact(work));
+    env.run_for(1s);
+    EXPECT_EQ(list("shop", notification_state::given_up).size(), 1000u);
+    EXPECT_EQ(sink().attempts_at("shop"), 3u);
+}
+
 TEST_F(a_notifier, lists_what_is_pending_and_what_was_given_up)
 {
     sink().answer("shop", {failed()});

@@ -8,6 +8,8 @@ using namespace cosaga_tests;
 using strings = std::vector<std::string>;
 using answers = std::optional<cosaga::notification_answer>;
 
+static_assert(cosaga::notification_sink<cosaga::transport_sink<cosaga::memory_transport>>);
+
 struct merchant_process : process<storage_kits::memory_kit> {
     using process::process;
 

@@ -28,7 +28,7 @@ struct ended_attempt {
     std::optional<duration> retry_after{}; ///< asked for, and within the cap
     time_point at{};
     std::uint64_t random = 0;
-    std::optional<time_point> due{}; ///< set when it is recorded: when it is tried again
+    std::optional<time_point> due{}; ///< set when it is recorded: when there is something to do at the destination again
 };
 
 /// A look at a destination: what is to be tried there.
@@ -107,8 +107,11 @@ public:
                 disable(tx, a.destination, a.what.reason);
                 ++done.disabled;
             }
+            a.due = time_point{}; // the others there have to be looked at
             return give_up(tx, queue, row, std::move(record), "the destination wants nothing any more: " + a.what.reason, done);
         }
+        if (is_disabled(tx, a.destination))
+            return give_up(tx, queue, row, std::move(record), "the destination is disabled: " + a.what.reason, done);
         auto const plan = schedule_of(row.content);
         auto const delay = plan.retries.delay_after(row.attempts, a.random);
         if (!delay)

@@ -356,13 +356,12 @@ private:
     // What the store could not take is tried again.
     void put_off(round r, duration delay)
     {
-        not_before_ = environment_->steady_now() + delay;
         for (auto const& t : r.turns)
             destinations_.end_turn(*t.destination, time_point{});
         if (stopping_)
-            ended_.clear(); // those attempts are made again
-        else
-            ended_.insert(ended_.begin(), std::make_move_iterator(r.ended.begin()), std::make_move_iterator(r.ended.end()));
+            return; // those attempts are made again
+        not_before_ = environment_->steady_now() + delay;
+        ended_.insert(ended_.begin(), std::make_move_iterator(r.ended.begin()), std::make_move_iterator(r.ended.end()));
     }
 
     void release(running_attempt const& a)
@@ -400,6 +399,7 @@ private:
         hints_.close();
         stopping_ = true;
         stop_by_ = environment_->steady_now() + grace;
+        not_before_ = steady_time::min();
         wake_->notify();
         while (running_)
             co_await ended_pump_.wait();
