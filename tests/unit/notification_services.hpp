@@ -117,7 +117,6 @@ struct notifying_process : process<Kit> {
     }
     void dismiss() override { part.reset(); }
 
-    /// As a crash: what runs is destroyed, and begins again with what is on the disk.
     scripted_sink sink{this->env};
     cosaga::notifier_options settings;
     std::unique_ptr<notifier_type> part;
