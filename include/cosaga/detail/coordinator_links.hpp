@@ -2,9 +2,11 @@
 #pragma once
 
 #include <cosaga/detail/alarm.hpp>
+#include <cosaga/detail/completion.hpp>
 #include <cosaga/detail/event.hpp>
 #include <cosaga/detail/intake.hpp>
 #include <cosaga/detail/spawn.hpp>
+#include <cosaga/detail/transact_unit.hpp>
 #include <cosaga/detail/transaction_messages.hpp>
 #include <cosaga/environment.hpp>
 #include <cosaga/error.hpp>
@@ -15,7 +17,13 @@
 #include <cosaga/transport.hpp>
 
 #include <boost/asio/any_io_executor.hpp>
+#include <boost/asio/associated_cancellation_slot.hpp>
+#include <boost/asio/async_result.hpp>
 #include <boost/asio/awaitable.hpp>
+#include <boost/asio/cancellation_type.hpp>
+#include <boost/asio/deferred.hpp>
+#include <boost/asio/error.hpp>
+#include <boost/asio/use_awaitable.hpp>
 #include <boost/system/system_error.hpp>
 
 #include <algorithm>
@@ -23,6 +31,7 @@
 #include <cstdint>
 #include <deque>
 #include <exception>
+#include <iterator>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -33,38 +42,29 @@
 
 namespace cosaga::detail {
 
+/// What became of a half message.
+struct half_answer {
+    std::optional<verdict> result; ///< not `failed`; nothing if there was none in time
+    std::string why;
+};
+
 /// What a producer sends to its coordinators: half messages once each, with a time limit, and outcomes until they are taken.
 ///
+/// Outcomes that come together travel in one message; if the coordinator refuses that, each is sent by itself to learn which it was.
 /// A coordinator that does not take a half message in time is left alone for a while. What was on its way to it is forgotten,
 /// so that nothing piles up for one that is away: half messages fail, outcomes are sent again.
 /// @par Thread safety
 /// any thread; `stop` once, on the strand.
 template <transport Transport>
 class coordinator_links {
+    class initiate_half;
+    class initiate_outcome;
+
 public:
     struct outcome {
         message_id about;
         transaction_outcome what;
     };
-
-    /// Something on its way, and what became of it.
-    class sending {
-    public:
-        explicit sending(asio::any_io_executor executor) : done{std::move(executor)} {}
-
-        event done; ///< notified once: it has a result, or there was none in time
-        std::optional<verdict> result; ///< not `failed`
-        std::string why;
-
-    private:
-        friend coordinator_links;
-        std::size_t link = 0;
-        std::optional<outcome> told; // an outcome, not a half message
-        std::uint32_t failures = 0;
-        steady_time deadline = steady_time::max(); // of who waits
-        steady_time again_at = steady_time::max();
-    };
-    using sending_ptr = std::shared_ptr<sending>;
 
     coordinator_links(Transport& t, producer_options const& options, asio::any_io_executor strand, message_id_generator& ids)
         : transport_{&t},
@@ -84,9 +84,11 @@ public:
     coordinator_links& operator=(coordinator_links const&) = delete;
     ~coordinator_links()
     {
+        // Who waits would keep this, and this who waits.
+        pending_list resumed;
+        give_up_all(resumed);
         try {
-            for (auto const& [tag, s] : pending_)
-                s->done.notify(); // who waits for it would keep it, and it who waits
+            completions::post(std::move(resumed));
         } catch (...) { // no memory: they wait on
         }
     }
@@ -122,31 +124,33 @@ public:
         return order;
     }
 
-    /// Sends a half message; there is no result if it was not taken within `timeout`.
-    /// @throws system_error `errc::transport_closed`
-    sending_ptr send_half(std::size_t link, message m, duration timeout)
+    /// An operation that sends a half message, and completes when it was taken or refused, or not within `timeout`.
+    /// @param to what became of it; must outlive the operation.
+    /// @par Errors
+    /// `errc::transport_closed`
+    /// @par Cancellation
+    /// throws `operation_aborted`; the message may be stored all the same.
+    auto send_half(std::size_t link, message m, duration timeout, half_answer& to)
     {
-        auto s = std::make_shared<sending>(environment_->get_executor());
-        s->link = link;
-        s->deadline = environment_->steady_now() + timeout;
-        if (!add(s, std::move(m), &coordinator_links::takes_halves))
-            throw_stopped();
-        return s;
+        return asio::async_initiate<asio::deferred_t const, void(std::exception_ptr)>(
+            initiate_half{this, link, std::move(m), timeout, &to}, asio::deferred);
     }
 
-    /// Sends an outcome until the coordinator has taken or refused it; one that is not definite only once. There is no result if it was
-    /// stopped before.
-    /// @param timeout after which who waits is told that there is no result yet; zero if nobody waits.
-    sending_ptr send_outcome(std::size_t link, outcome const& o, duration timeout)
+    /// Sends an outcome until the coordinator has taken or refused it, and resumes then or after `timeout`.
+    /// @par Errors
+    /// `errc::transaction_conflict` if it was refused.
+    asio::awaitable<void> send_outcome(std::size_t link, outcome const& o, duration timeout)
     {
-        auto s = std::make_shared<sending>(environment_->get_executor());
-        s->link = link;
-        s->told = o;
-        if (timeout > duration::zero())
-            s->deadline = environment_->steady_now() + timeout;
-        if (!add(s, compose(o), &coordinator_links::is_running))
-            s->done.notify();
-        return s;
+        return asio::async_initiate<asio::use_awaitable_t<> const, void(std::exception_ptr)>(
+            initiate_outcome{this, link, o, timeout}, asio::use_awaitable);
+    }
+
+    /// Sends an outcome until the coordinator has taken or refused it; one that is not definite only once.
+    void tell(std::size_t link, outcome const& o)
+    {
+        std::lock_guard const lock{mutex_};
+        if (is_running())
+            collect(link, {o, nullptr}, duration::max());
     }
 
     /// @throws system_error `errc::transport_closed`
@@ -154,21 +158,24 @@ public:
     {
         std::lock_guard const lock{mutex_};
         if (!takes_halves())
-            throw_stopped();
+            throw stopped();
     }
 
     /// Half messages that were not taken yet are given up, and no more are sent. Outcomes still are.
     void end_halves()
     {
-        std::lock_guard const lock{mutex_};
-        draining_ = true;
-        std::erase_if(pending_, [](auto const& p) {
-            auto& s = *p.second;
-            if (s.told || s.deadline == steady_time::max())
-                return false;
-            s.done.notify();
-            return true;
-        });
+        pending_list resumed;
+        {
+            std::lock_guard const lock{mutex_};
+            draining_ = true;
+            for (auto at = sent_.begin(); at != sent_.end();) {
+                bool const ends = at->second.is_half();
+                if (ends)
+                    at->second.resume(resumed);
+                at = ends ? sent_.erase(at) : std::next(at);
+            }
+        }
+        completions::post(std::move(resumed));
     }
 
     asio::awaitable<void> stop()
@@ -187,50 +194,177 @@ private:
     using publisher_type = typename Transport::publisher_type;
 
     static constexpr duration avoided_for = std::chrono::seconds{5};
-    // Beyond that the oldest outcomes are forgotten: their half messages are decided by check-backs.
-    static constexpr std::size_t most_pending = 65'536;
+    // Beyond that the oldest are forgotten: half messages are decided by check-backs.
+    static constexpr std::size_t most_sent = 65'536;
 
-    message compose(outcome const& o)
-    {
-        return make_control((*ids_)(), transactions_topic, type_of(o.what), o.about, service_, environment_->now());
-    }
-    static bool is_repeated(sending const& s) noexcept
-    {
-        return s.told && (s.told->what == transaction_outcome::commit || s.told->what == transaction_outcome::rollback);
-    }
+    struct told_outcome {
+        outcome what;
+        pending* waiter = nullptr;
+    };
+
+    // Something on its way: a half message, or outcomes of one kind.
+    struct sending {
+        std::size_t link = 0;
+        pending* waiter = nullptr;      // for the half message
+        half_answer* answer = nullptr;  // of it, as long as somebody waits
+        std::vector<told_outcome> told;
+        std::uint32_t failures = 0;
+        steady_time deadline = steady_time::max(); // of who waits
+        steady_time again_at = steady_time::max();
+
+        bool is_half() const noexcept { return told.empty(); }
+        bool is_repeated() const noexcept
+        {
+            return !is_half() && (told.front().what.what == transaction_outcome::commit || told.front().what.what == transaction_outcome::rollback);
+        }
+        // Who waits goes on, without a result unless there is one.
+        void resume(pending_list& resumed)
+        {
+            deadline = steady_time::max();
+            if (waiter)
+                resumed.push_back(*std::exchange(waiter, nullptr));
+            for (auto& t : told)
+                if (t.waiter)
+                    resumed.push_back(*std::exchange(t.waiter, nullptr));
+        }
+    };
 
     struct coordinator {
         std::shared_ptr<publisher_type> publisher;
         steady_time avoided_until{};
+        std::vector<told_outcome> collected{}; // to be sent together
+        steady_time deadline = steady_time::max(); // of who waits for them
     };
 
     // The mutex is held.
     bool is_running() const noexcept { return started_ && !stopping_; }
     bool takes_halves() const noexcept { return is_running() && !draining_; }
 
-    [[noreturn]] static void throw_stopped() { throw make_error(errc::transport_closed, "the producer is not running"); }
+    static boost::system::system_error stopped() { return make_error(errc::transport_closed, "the producer is not running"); }
 
-    // @return false if it is not allowed any more.
-    bool add(sending_ptr const& s, message m, bool (coordinator_links::*allowed)() const noexcept)
+    void start_half(std::size_t link, message m, duration timeout, half_answer* to, pending& waiter)
     {
-        std::lock_guard const lock{mutex_};
-        if (!(this->*allowed)())
-            return false;
-        if (pending_.size() >= most_pending)
-            pending_.extract(pending_.begin()).mapped()->done.notify(); // somebody may wait for it
-        publish(s, std::move(m));
-        plan(std::min(s->deadline, s->again_at));
-        return true;
+        pending_list resumed;
+        {
+            std::lock_guard const lock{mutex_};
+            if (takes_halves()) {
+                sending s;
+                s.link = link;
+                s.waiter = &waiter;
+                s.answer = to;
+                s.deadline = environment_->steady_now() + timeout;
+                plan(s.deadline);
+                publish(std::move(s), std::move(m), resumed);
+            } else {
+                waiter.error = std::make_exception_ptr(stopped());
+                resumed.push_back(waiter);
+            }
+        }
+        completions::post(std::move(resumed));
+    }
+
+    void start_outcome(std::size_t link, outcome const& o, duration timeout, pending& waiter)
+    {
+        pending_list resumed;
+        {
+            std::lock_guard const lock{mutex_};
+            if (is_running())
+                collect(link, {o, &waiter}, timeout);
+            else
+                resumed.push_back(waiter);
+        }
+        completions::post(std::move(resumed));
+    }
+
+    void cancel_half(pending& waiter)
+    {
+        pending_list resumed;
+        {
+            std::lock_guard const lock{mutex_};
+            for (auto& [tag, s] : sent_)
+                if (s.waiter == &waiter) {
+                    waiter.error = std::make_exception_ptr(
+                        boost::system::system_error{asio::error::operation_aborted, "sending a half message"});
+                    s.resume(resumed);
+                    break;
+                }
+        }
+        completions::post(std::move(resumed));
+    }
+
+    // The mutex is held. What comes before the strand has its turn goes together.
+    void collect(std::size_t link, told_outcome t, duration timeout)
+    {
+        auto& l = links_[link];
+        l.collected.push_back(t);
+        if (timeout != duration::max())
+            l.deadline = std::min(l.deadline, environment_->steady_now() + timeout);
+        if (l.collected.size() > 1)
+            return;
+        ++running_;
+        post_to(strand_, [this, link] {
+            send_collected(link);
+            end_one(nullptr);
+        });
+    }
+
+    void send_collected(std::size_t link)
+    {
+        pending_list resumed;
+        {
+            std::lock_guard const lock{mutex_};
+            auto& l = links_[link];
+            auto all = std::exchange(l.collected, {});
+            auto const deadline = std::exchange(l.deadline, steady_time::max());
+            for (auto const what : {transaction_outcome::commit, transaction_outcome::rollback, transaction_outcome::ongoing, transaction_outcome::unknown}) {
+                auto const others = std::stable_partition(all.begin(), all.end(), [&](auto const& t) { return t.what.what == what; });
+                for (auto at = all.begin(); at != others;) {
+                    auto const end = at + std::min(others - at, static_cast<std::ptrdiff_t>(most_outcomes));
+                    sending s;
+                    s.link = link;
+                    s.deadline = deadline;
+                    s.told.assign(at, end);
+                    publish(std::move(s), resumed);
+                    at = end;
+                }
+                all.erase(all.begin(), others);
+            }
+            plan(deadline);
+        }
+        completions::post(std::move(resumed));
     }
 
     // The mutex is held.
-    void publish(sending_ptr const& s, message m)
+    void publish(sending s, pending_list& resumed)
     {
+        auto m = make_control((*ids_)(), transactions_topic, type_of(s.told.front().what.what), s.told.front().what.about, service_, environment_->now());
+        for (std::size_t i = 1; i < s.told.size(); ++i)
+            (m.payload += ' ') += s.told[i].what.about.to_string();
+        publish(std::move(s), std::move(m), resumed);
+    }
+
+    // The mutex is held.
+    void publish(sending s, message m, pending_list& resumed)
+    {
+        if (sent_.size() >= most_sent) // somebody may wait for it
+            sent_.extract(sent_.begin()).mapped().resume(resumed);
+        auto const link = s.link;
         auto const tag = ++last_tag_;
-        pending_.emplace(tag, s);
+        sent_.emplace_hint(sent_.end(), tag, std::move(s));
         std::vector<envelope> batch;
         batch.push_back({tag, std::move(m)});
-        links_[s->link].publisher->publish(std::move(batch));
+        std::string failed;
+        try {
+            links_[link].publisher->publish(std::move(batch));
+            return;
+        } catch (...) {
+            failed = describe(std::current_exception());
+        }
+        settlement settled;
+        settled.tag = tag;
+        settled.result = verdict::failed;
+        settled.reason = std::move(failed);
+        take(std::move(settled), resumed);
     }
 
     // The mutex is held.
@@ -262,38 +396,61 @@ private:
                     co_return;
                 throw;
             }
-            std::lock_guard const lock{mutex_};
-            for (auto& s : settled)
-                take(std::move(s));
+            pending_list resumed;
+            {
+                std::lock_guard const lock{mutex_};
+                for (auto& s : settled)
+                    take(std::move(s), resumed);
+            }
+            completions::post(std::move(resumed));
         }
     }
 
-    void take(settlement s)
+    void take(settlement settled, pending_list& resumed)
     {
-        auto const found = pending_.extract(s.tag);
+        auto found = sent_.extract(settled.tag);
         if (!found)
             return;
-        auto const& what = found.mapped();
-        if (s.result != verdict::failed) {
-            finish(*what, s.result, std::move(s.reason));
-        } else if (is_repeated(*what)) {
-            what->again_at = environment_->steady_now() + schedule{}.delay_without_end(++what->failures, environment_->random());
-            plan(what->again_at);
-            pending_.emplace(++last_tag_, what);
+        auto& s = found.mapped();
+        if (settled.result == verdict::rejected && s.told.size() > 1) {
+            send_apart(s, resumed);
+        } else if (settled.result != verdict::failed) {
+            finish(s, settled.result, std::move(settled.reason));
+            s.resume(resumed);
+        } else if (s.is_repeated()) {
+            s.again_at = environment_->steady_now() + schedule{}.delay_without_end(++s.failures, environment_->random());
+            plan(s.again_at);
+            sent_.emplace(++last_tag_, std::move(s));
         } else {
-            what->why = std::move(s.reason);
-            what->done.notify();
+            if (s.waiter)
+                s.answer->why = std::move(settled.reason);
+            s.resume(resumed);
+        }
+    }
+
+    // Which of them was refused, and why? The others are taken once more.
+    void send_apart(sending& s, pending_list& resumed)
+    {
+        for (auto const& t : s.told) {
+            sending one;
+            one.link = s.link;
+            one.told = {t};
+            one.deadline = s.deadline;
+            publish(std::move(one), resumed);
         }
     }
 
     void finish(sending& s, verdict result, std::string why)
     {
-        bool const waited_for = s.deadline != steady_time::max();
-        if (!waited_for && result == verdict::rejected)
-            environment_->report("coordinator " + names_[s.link] + " refused an outcome: " + why);
-        s.result = result;
-        s.why = std::move(why);
-        s.done.notify();
+        if (s.is_half()) {
+            if (s.waiter)
+                *s.answer = {result, std::move(why)};
+        } else if (result == verdict::rejected) {
+            if (auto* const waiter = s.told.front().waiter)
+                waiter->error = std::make_exception_ptr(make_error(errc::transaction_conflict, why));
+            else
+                environment_->report("coordinator " + names_[s.link] + " refused an outcome: " + why);
+        }
     }
 
     asio::awaitable<void> keep_time()
@@ -311,38 +468,50 @@ private:
     // @return when to look again; nothing when it is over.
     std::optional<steady_time> look_at_clock()
     {
+        pending_list resumed;
+        auto const next = look_at_clock(resumed);
+        completions::post(std::move(resumed));
+        return next;
+    }
+
+    std::optional<steady_time> look_at_clock(pending_list& resumed)
+    {
         std::lock_guard const lock{mutex_};
         if (stopping_)
             return std::nullopt;
         auto const now = environment_->steady_now();
         next_ = steady_time::max();
         std::vector<std::size_t> silent;
-        for (auto at = pending_.begin(); at != pending_.end();) {
-            auto const s = at->second;
-            if (s->deadline <= now) {
-                s->deadline = steady_time::max();
-                s->done.notify();
-                if (!is_repeated(*s)) {
-                    silent.push_back(s->link);
-                    at = pending_.erase(at);
+        std::vector<sending> again;
+        for (auto at = sent_.begin(); at != sent_.end();) {
+            auto& s = at->second;
+            if (s.deadline <= now) {
+                s.resume(resumed);
+                if (!s.is_repeated()) {
+                    silent.push_back(s.link);
+                    at = sent_.erase(at);
                     continue;
                 }
             }
-            if (s->again_at <= now) {
-                s->again_at = steady_time::max();
-                at = pending_.erase(at);
-                publish(s, compose(*s->told));
+            if (s.again_at <= now) {
+                again.push_back(std::move(s));
+                at = sent_.erase(at);
                 continue;
             }
-            next_ = std::min({next_, s->deadline, s->again_at});
+            next_ = std::min({next_, s.deadline, s.again_at});
             ++at;
         }
+        for (auto& s : again) {
+            s.again_at = steady_time::max();
+            next_ = std::min(next_, s.deadline);
+            publish(std::move(s), resumed);
+        }
         for (auto const i : silent)
-            avoid(i, now);
+            avoid(i, now, resumed);
         return next_;
     }
 
-    void avoid(std::size_t i, steady_time now)
+    void avoid(std::size_t i, steady_time now, pending_list& resumed)
     {
         auto& l = links_[i];
         if (l.avoided_until > now)
@@ -351,27 +520,40 @@ private:
         l.publisher->close();
         l.publisher = std::make_shared<publisher_type>(transport_->open_publisher(transactions_topic, names_[i]));
         run_in_background(drain(l.publisher));
-        auto const before = std::exchange(pending_, {});
-        for (auto const& [tag, s] : before) {
-            if (s->link != i || s->again_at != steady_time::max())
-                pending_.emplace(tag, s);
-            else if (is_repeated(*s))
-                publish(s, compose(*s->told));
+        auto before = std::exchange(sent_, {});
+        for (auto& [tag, s] : before) {
+            if (s.link != i || s.again_at != steady_time::max())
+                sent_.emplace(tag, std::move(s));
+            else if (s.is_repeated())
+                publish(std::move(s), resumed);
             else
-                s->done.notify();
+                s.resume(resumed);
         }
     }
 
     void close_all()
     {
-        std::lock_guard const lock{mutex_};
-        stopping_ = true;
+        pending_list resumed;
+        {
+            std::lock_guard const lock{mutex_};
+            stopping_ = true;
+            for (auto& l : links_)
+                l.publisher->close();
+            give_up_all(resumed);
+            tick_->notify();
+        }
+        completions::post(std::move(resumed));
+    }
+
+    void give_up_all(pending_list& resumed) noexcept
+    {
+        for (auto& [tag, s] : sent_)
+            s.resume(resumed);
+        sent_.clear();
         for (auto& l : links_)
-            l.publisher->close();
-        for (auto const& [tag, s] : pending_)
-            s->done.notify();
-        pending_.clear();
-        tick_->notify();
+            for (auto const& t : std::exchange(l.collected, {}))
+                if (t.waiter)
+                    resumed.push_back(*t.waiter);
     }
 
     bool is_done()
@@ -402,13 +584,66 @@ private:
     alarm alarm_;
     std::mutex mutex_; // guards what follows
     std::vector<coordinator> links_;
-    std::map<std::uint64_t, sending_ptr> pending_; // by tag
+    std::map<std::uint64_t, sending> sent_; // by tag
     std::uint64_t last_tag_ = 0;
     steady_time next_ = steady_time::max();
     int running_ = 0;
     bool started_ = false;
     bool draining_ = false;
     bool stopping_ = false;
+    std::shared_ptr<coordinator_links*> const self_ = std::make_shared<coordinator_links*>(this); // for late cancellations
+};
+template <transport Transport>
+class coordinator_links<Transport>::initiate_half {
+public:
+    initiate_half(coordinator_links* links, std::size_t link, message m, duration timeout, half_answer* to)
+        : links_{links}, link_{link}, message_{std::move(m)}, timeout_{timeout}, to_{to}
+    {
+    }
+
+    template <class Handler>
+    void operator()(Handler&& handler)
+    {
+        using handler_type = std::remove_cvref_t<Handler>;
+        auto const slot = asio::get_associated_cancellation_slot(handler);
+        auto* const w = make_pending<waiter<handler_type>>(handler_type{std::forward<Handler>(handler)});
+        if (slot.is_connected())
+            asio::cancellation_slot{slot}.assign([links = std::weak_ptr{links_->self_}, w](asio::cancellation_type) {
+                if (auto const alive = links.lock())
+                    (*alive)->cancel_half(*w);
+            });
+        links_->start_half(link_, std::move(message_), timeout_, to_, *w);
+    }
+
+private:
+    coordinator_links* links_;
+    std::size_t link_;
+    message message_;
+    duration timeout_;
+    half_answer* to_;
+};
+
+template <transport Transport>
+class coordinator_links<Transport>::initiate_outcome {
+public:
+    initiate_outcome(coordinator_links* links, std::size_t link, outcome const& o, duration timeout)
+        : links_{links}, link_{link}, outcome_{o}, timeout_{timeout}
+    {
+    }
+
+    template <class Handler>
+    void operator()(Handler&& handler) const
+    {
+        using handler_type = std::remove_cvref_t<Handler>;
+        auto* const w = make_pending<waiter<handler_type>>(handler_type{std::forward<Handler>(handler)});
+        links_->start_outcome(link_, outcome_, timeout_, *w);
+    }
+
+private:
+    coordinator_links* links_;
+    std::size_t link_;
+    outcome outcome_;
+    duration timeout_;
 };
 
 } // namespace cosaga::detail
