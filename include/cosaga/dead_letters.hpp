@@ -63,7 +63,7 @@ public:
                 while (seen == page && found.size() < most)
                     seen = visit(tx, queue, after, page, [&](queue_name const& q, message_row& row) {
                         if (filter.takes(row) && found.size() < most)
-                            found.push_back({q, std::move(row)});
+                            found.push_back({q, message_state::dead, std::move(row)});
                     });
             }
         };

@@ -5,8 +5,8 @@
 #include <cosaga/detail/completion.hpp>
 #include <cosaga/detail/event.hpp>
 #include <cosaga/detail/intake.hpp>
+#include <cosaga/detail/sendings.hpp>
 #include <cosaga/detail/spawn.hpp>
-#include <cosaga/detail/transact_unit.hpp>
 #include <cosaga/detail/transaction_messages.hpp>
 #include <cosaga/environment.hpp>
 #include <cosaga/error.hpp>
@@ -17,22 +17,16 @@
 #include <cosaga/transport.hpp>
 
 #include <boost/asio/any_io_executor.hpp>
-#include <boost/asio/associated_cancellation_slot.hpp>
 #include <boost/asio/async_result.hpp>
 #include <boost/asio/awaitable.hpp>
-#include <boost/asio/cancellation_type.hpp>
 #include <boost/asio/deferred.hpp>
-#include <boost/asio/error.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <boost/system/system_error.hpp>
 
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <deque>
 #include <exception>
-#include <iterator>
-#include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -41,12 +35,6 @@
 #include <vector>
 
 namespace cosaga::detail {
-
-/// What became of a half message.
-struct half_answer {
-    std::optional<verdict> result; ///< not `failed`; nothing if there was none in time
-    std::string why;
-};
 
 /// What a producer sends to its coordinators: half messages once each, with a time limit, and outcomes until they are taken.
 ///
@@ -57,15 +45,7 @@ struct half_answer {
 /// any thread; `stop` once, on the strand.
 template <transport Transport>
 class coordinator_links {
-    class initiate_half;
-    class initiate_outcome;
-
 public:
-    struct outcome {
-        message_id about;
-        transaction_outcome what;
-    };
-
     coordinator_links(Transport& t, producer_options const& options, asio::any_io_executor strand, message_id_generator& ids)
         : transport_{&t},
           environment_{&t.get_environment()},
@@ -93,7 +73,6 @@ public:
         }
     }
 
-    std::size_t size() const noexcept { return links_.size(); }
     std::string const& name(std::size_t link) const { return names_[link]; }
     std::optional<std::size_t> find(std::string_view name) const
     {
@@ -133,24 +112,24 @@ public:
     auto send_half(std::size_t link, message m, duration timeout, half_answer& to)
     {
         return asio::async_initiate<asio::deferred_t const, void(std::exception_ptr)>(
-            initiate_half{this, link, std::move(m), timeout, &to}, asio::deferred);
+            initiate_half<coordinator_links>{this, link, std::move(m), timeout, &to}, asio::deferred);
     }
 
     /// Sends an outcome until the coordinator has taken or refused it, and resumes then or after `timeout`.
     /// @par Errors
     /// `errc::transaction_conflict` if it was refused.
-    asio::awaitable<void> send_outcome(std::size_t link, outcome const& o, duration timeout)
+    asio::awaitable<void> send_outcome(std::size_t link, told_outcome const& o, duration timeout)
     {
         return asio::async_initiate<asio::use_awaitable_t<> const, void(std::exception_ptr)>(
-            initiate_outcome{this, link, o, timeout}, asio::use_awaitable);
+            initiate_outcome<coordinator_links>{this, link, o, timeout}, asio::use_awaitable);
     }
 
     /// Sends an outcome until the coordinator has taken or refused it; one that is not definite only once.
-    void tell(std::size_t link, outcome const& o)
+    void tell(std::size_t link, told_outcome const& o)
     {
         std::lock_guard const lock{mutex_};
         if (is_running())
-            collect(link, {o, nullptr}, duration::max());
+            collect(link, o, duration::max());
     }
 
     /// @throws system_error `errc::transport_closed`
@@ -168,12 +147,7 @@ public:
         {
             std::lock_guard const lock{mutex_};
             draining_ = true;
-            for (auto at = sent_.begin(); at != sent_.end();) {
-                bool const ends = at->second.is_half();
-                if (ends)
-                    at->second.resume(resumed);
-                at = ends ? sent_.erase(at) : std::next(at);
-            }
+            sent_.give_up_halves(resumed);
         }
         completions::post(std::move(resumed));
     }
@@ -190,57 +164,7 @@ public:
         alarm_.cancel();
     }
 
-private:
-    using publisher_type = typename Transport::publisher_type;
-
-    static constexpr duration avoided_for = std::chrono::seconds{5};
-    // Beyond that the oldest are forgotten: half messages are decided by check-backs.
-    static constexpr std::size_t most_sent = 65'536;
-
-    struct told_outcome {
-        outcome what;
-        pending* waiter = nullptr;
-    };
-
-    // Something on its way: a half message, or outcomes of one kind.
-    struct sending {
-        std::size_t link = 0;
-        pending* waiter = nullptr;      // for the half message
-        half_answer* answer = nullptr;  // of it, as long as somebody waits
-        std::vector<told_outcome> told;
-        std::uint32_t failures = 0;
-        steady_time deadline = steady_time::max(); // of who waits
-        steady_time again_at = steady_time::max();
-
-        bool is_half() const noexcept { return told.empty(); }
-        bool is_repeated() const noexcept
-        {
-            return !is_half() && (told.front().what.what == transaction_outcome::commit || told.front().what.what == transaction_outcome::rollback);
-        }
-        // Who waits goes on, without a result unless there is one.
-        void resume(pending_list& resumed)
-        {
-            deadline = steady_time::max();
-            if (waiter)
-                resumed.push_back(*std::exchange(waiter, nullptr));
-            for (auto& t : told)
-                if (t.waiter)
-                    resumed.push_back(*std::exchange(t.waiter, nullptr));
-        }
-    };
-
-    struct coordinator {
-        std::shared_ptr<publisher_type> publisher;
-        steady_time avoided_until{};
-        std::vector<told_outcome> collected{}; // to be sent together
-        steady_time deadline = steady_time::max(); // of who waits for them
-    };
-
-    // The mutex is held.
-    bool is_running() const noexcept { return started_ && !stopping_; }
-    bool takes_halves() const noexcept { return is_running() && !draining_; }
-
-    static boost::system::system_error stopped() { return make_error(errc::transport_closed, "the producer is not running"); }
+    // for those who initiate
 
     void start_half(std::size_t link, message m, duration timeout, half_answer* to, pending& waiter)
     {
@@ -263,15 +187,15 @@ private:
         completions::post(std::move(resumed));
     }
 
-    void start_outcome(std::size_t link, outcome const& o, duration timeout, pending& waiter)
+    void start_outcome(std::size_t link, told_outcome const& o, duration timeout)
     {
         pending_list resumed;
         {
             std::lock_guard const lock{mutex_};
             if (is_running())
-                collect(link, {o, &waiter}, timeout);
+                collect(link, o, timeout);
             else
-                resumed.push_back(waiter);
+                resumed.push_back(*o.waiter);
         }
         completions::post(std::move(resumed));
     }
@@ -281,19 +205,34 @@ private:
         pending_list resumed;
         {
             std::lock_guard const lock{mutex_};
-            for (auto& [tag, s] : sent_)
-                if (s.waiter == &waiter) {
-                    waiter.error = std::make_exception_ptr(
-                        boost::system::system_error{asio::error::operation_aborted, "sending a half message"});
-                    s.resume(resumed);
-                    break;
-                }
+            sent_.cancel(waiter, resumed);
         }
         completions::post(std::move(resumed));
     }
 
+    /// Null when this is gone.
+    std::weak_ptr<coordinator_links*> weak_self() const noexcept { return self_; }
+
+private:
+    using publisher_type = typename Transport::publisher_type;
+
+    static constexpr duration avoided_for = std::chrono::seconds{5};
+
+    struct coordinator {
+        std::shared_ptr<publisher_type> publisher;
+        steady_time avoided_until{};
+        std::vector<told_outcome> collected{}; // to be sent together
+        steady_time deadline = steady_time::max(); // of who waits for them
+    };
+
+    // The mutex is held.
+    bool is_running() const noexcept { return started_ && !stopping_; }
+    bool takes_halves() const noexcept { return is_running() && !draining_; }
+
+    static boost::system::system_error stopped() { return make_error(errc::transport_closed, "the producer is not running"); }
+
     // The mutex is held. What comes before the strand has its turn goes together.
-    void collect(std::size_t link, told_outcome t, duration timeout)
+    void collect(std::size_t link, told_outcome const& t, duration timeout)
     {
         auto& l = links_[link];
         l.collected.push_back(t);
@@ -317,7 +256,7 @@ private:
             auto all = std::exchange(l.collected, {});
             auto const deadline = std::exchange(l.deadline, steady_time::max());
             for (auto const what : {transaction_outcome::commit, transaction_outcome::rollback, transaction_outcome::ongoing, transaction_outcome::unknown}) {
-                auto const others = std::stable_partition(all.begin(), all.end(), [&](auto const& t) { return t.what.what == what; });
+                auto const others = std::stable_partition(all.begin(), all.end(), [&](auto const& t) { return t.what == what; });
                 for (auto at = all.begin(); at != others;) {
                     auto const end = at + std::min(others - at, static_cast<std::ptrdiff_t>(most_outcomes));
                     sending s;
@@ -337,20 +276,17 @@ private:
     // The mutex is held.
     void publish(sending s, pending_list& resumed)
     {
-        auto m = make_control((*ids_)(), transactions_topic, type_of(s.told.front().what.what), s.told.front().what.about, service_, environment_->now());
+        auto m = make_control((*ids_)(), transactions_topic, type_of(s.told.front().what), s.told.front().about, service_, environment_->now());
         for (std::size_t i = 1; i < s.told.size(); ++i)
-            (m.payload += ' ') += s.told[i].what.about.to_string();
+            (m.payload += ' ') += s.told[i].about.to_string();
         publish(std::move(s), std::move(m), resumed);
     }
 
     // The mutex is held.
     void publish(sending s, message m, pending_list& resumed)
     {
-        if (sent_.size() >= most_sent) // somebody may wait for it
-            sent_.extract(sent_.begin()).mapped().resume(resumed);
         auto const link = s.link;
-        auto const tag = ++last_tag_;
-        sent_.emplace_hint(sent_.end(), tag, std::move(s));
+        auto const tag = sent_.add(std::move(s), resumed);
         std::vector<envelope> batch;
         batch.push_back({tag, std::move(m)});
         std::string failed;
@@ -408,10 +344,10 @@ private:
 
     void take(settlement settled, pending_list& resumed)
     {
-        auto found = sent_.extract(settled.tag);
+        auto found = sent_.take(settled.tag);
         if (!found)
             return;
-        auto& s = found.mapped();
+        auto& s = *found;
         if (settled.result == verdict::rejected && s.told.size() > 1) {
             send_apart(s, resumed);
         } else if (settled.result != verdict::failed) {
@@ -420,7 +356,7 @@ private:
         } else if (s.is_repeated()) {
             s.again_at = environment_->steady_now() + schedule{}.delay_without_end(++s.failures, environment_->random());
             plan(s.again_at);
-            sent_.emplace(++last_tag_, std::move(s));
+            sent_.add(std::move(s), resumed);
         } else {
             if (s.waiter)
                 s.answer->why = std::move(settled.reason);
@@ -480,33 +416,13 @@ private:
         if (stopping_)
             return std::nullopt;
         auto const now = environment_->steady_now();
-        next_ = steady_time::max();
-        std::vector<std::size_t> silent;
-        std::vector<sending> again;
-        for (auto at = sent_.begin(); at != sent_.end();) {
-            auto& s = at->second;
-            if (s.deadline <= now) {
-                s.resume(resumed);
-                if (!s.is_repeated()) {
-                    silent.push_back(s.link);
-                    at = sent_.erase(at);
-                    continue;
-                }
-            }
-            if (s.again_at <= now) {
-                again.push_back(std::move(s));
-                at = sent_.erase(at);
-                continue;
-            }
-            next_ = std::min({next_, s.deadline, s.again_at});
-            ++at;
-        }
-        for (auto& s : again) {
-            s.again_at = steady_time::max();
+        auto due = sent_.take_due(now, resumed);
+        next_ = due.next;
+        for (auto& s : due.again) {
             next_ = std::min(next_, s.deadline);
             publish(std::move(s), resumed);
         }
-        for (auto const i : silent)
+        for (auto const i : due.silent)
             avoid(i, now, resumed);
         return next_;
     }
@@ -520,15 +436,11 @@ private:
         l.publisher->close();
         l.publisher = std::make_shared<publisher_type>(transport_->open_publisher(transactions_topic, names_[i]));
         run_in_background(drain(l.publisher));
-        auto before = std::exchange(sent_, {});
-        for (auto& [tag, s] : before) {
-            if (s.link != i || s.again_at != steady_time::max())
-                sent_.emplace(tag, std::move(s));
-            else if (s.is_repeated())
+        for (auto& s : sent_.take_sent(i))
+            if (s.is_repeated())
                 publish(std::move(s), resumed);
             else
                 s.resume(resumed);
-        }
     }
 
     void close_all()
@@ -547,9 +459,7 @@ private:
 
     void give_up_all(pending_list& resumed) noexcept
     {
-        for (auto& [tag, s] : sent_)
-            s.resume(resumed);
-        sent_.clear();
+        sent_.give_up_all(resumed);
         for (auto& l : links_)
             for (auto const& t : std::exchange(l.collected, {}))
                 if (t.waiter)
@@ -584,66 +494,13 @@ private:
     alarm alarm_;
     std::mutex mutex_; // guards what follows
     std::vector<coordinator> links_;
-    std::map<std::uint64_t, sending> sent_; // by tag
-    std::uint64_t last_tag_ = 0;
+    sendings sent_;
     steady_time next_ = steady_time::max();
     int running_ = 0;
     bool started_ = false;
     bool draining_ = false;
     bool stopping_ = false;
     std::shared_ptr<coordinator_links*> const self_ = std::make_shared<coordinator_links*>(this); // for late cancellations
-};
-template <transport Transport>
-class coordinator_links<Transport>::initiate_half {
-public:
-    initiate_half(coordinator_links* links, std::size_t link, message m, duration timeout, half_answer* to)
-        : links_{links}, link_{link}, message_{std::move(m)}, timeout_{timeout}, to_{to}
-    {
-    }
-
-    template <class Handler>
-    void operator()(Handler&& handler)
-    {
-        using handler_type = std::remove_cvref_t<Handler>;
-        auto const slot = asio::get_associated_cancellation_slot(handler);
-        auto* const w = make_pending<waiter<handler_type>>(handler_type{std::forward<Handler>(handler)});
-        if (slot.is_connected())
-            asio::cancellation_slot{slot}.assign([links = std::weak_ptr{links_->self_}, w](asio::cancellation_type) {
-                if (auto const alive = links.lock())
-                    (*alive)->cancel_half(*w);
-            });
-        links_->start_half(link_, std::move(message_), timeout_, to_, *w);
-    }
-
-private:
-    coordinator_links* links_;
-    std::size_t link_;
-    message message_;
-    duration timeout_;
-    half_answer* to_;
-};
-
-template <transport Transport>
-class coordinator_links<Transport>::initiate_outcome {
-public:
-    initiate_outcome(coordinator_links* links, std::size_t link, outcome const& o, duration timeout)
-        : links_{links}, link_{link}, outcome_{o}, timeout_{timeout}
-    {
-    }
-
-    template <class Handler>
-    void operator()(Handler&& handler) const
-    {
-        using handler_type = std::remove_cvref_t<Handler>;
-        auto* const w = make_pending<waiter<handler_type>>(handler_type{std::forward<Handler>(handler)});
-        links_->start_outcome(link_, outcome_, timeout_, *w);
-    }
-
-private:
-    coordinator_links* links_;
-    std::size_t link_;
-    outcome outcome_;
-    duration timeout_;
 };
 
 } // namespace cosaga::detail
