@@ -13,6 +13,7 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
@@ -67,16 +68,22 @@ using progress = std::atomic<std::size_t>;
 ///
 /// An iteration is a slice of time. So names stay plain (UseRealTime and MinTime append themselves to them), the work runs on
 /// from one iteration to the next, and the thread of the benchmark takes no processor from it.
-inline void measure(benchmark::State& state, progress const& done)
+template <std::invocable Count>
+void measure(benchmark::State& state, Count const& done)
 {
     constexpr std::chrono::milliseconds slice{250};
     std::this_thread::sleep_for(slice); // until everything is connected, allocated and cached
-    auto const before = done.load();
+    auto const before = done();
     auto const begun = clock::now();
     for (auto _ : state)
         std::this_thread::sleep_for(slice);
     auto const elapsed = std::chrono::duration<double>{clock::now() - begun};
-    state.counters["items_per_second"] = static_cast<double>(done.load() - before) / elapsed.count();
+    state.counters["items_per_second"] = static_cast<double>(done() - before) / elapsed.count();
+}
+
+inline void measure(benchmark::State& state, progress const& done)
+{
+    measure(state, [&] { return done.load(); });
 }
 
 /// Latencies of single transactions or hops, from the call of `transact` (or what stands for it). Used by one thread.

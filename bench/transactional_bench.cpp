@@ -13,8 +13,6 @@
 
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/co_spawn.hpp>
-#include <boost/asio/experimental/channel.hpp>
-#include <boost/asio/use_awaitable.hpp>
 #include <boost/asio/use_future.hpp>
 
 #include <algorithm>
@@ -33,7 +31,6 @@ namespace asio = boost::asio;
 using service = bench::service<cosaga::binary_codec>;
 using fence_type = cosaga::fence<cosaga::sqlite_store>;
 using producer_type = cosaga::transactional_producer<cosaga::zeromq_transport, fence_type, cosaga::binary_codec>;
-using tickets = asio::experimental::channel<void(boost::system::error_code)>;
 
 /// The three services of a cycle, each with a thread of its own.
 struct cycle {
@@ -84,6 +81,12 @@ struct cycle {
             --left;
             co_await send_one();
         }
+    }
+
+    asio::awaitable<void> send_until(std::atomic<bool> const& stopping)
+    {
+        while (!stopping.load(std::memory_order_relaxed))
+            co_await send_one();
     }
 
     asio::awaitable<void> send_one()
@@ -152,54 +155,18 @@ struct cycle {
     std::uint64_t last_number = 0;
 };
 
-struct cycle_loop {
-    cycle_loop(cycle& c, std::size_t outstanding) : at{&c}, most{outstanding}, free{c.shop.context(), outstanding} {}
-
-    /// Lets as many cycles run at a time as are wanted, from the first step to the effect.
-    asio::awaitable<void> issue()
-    {
-        std::size_t issued = 0;
-        while (!stopping.load(std::memory_order_relaxed)) {
-            done.store(at->applied(), std::memory_order_relaxed);
-            for (; issued < done.load(std::memory_order_relaxed) + most && free.try_send(boost::system::error_code{}); ++issued)
-                ;
-            cosaga::duration const pause = std::chrono::microseconds{100};
-            co_await at->shop.node.get_store().get_environment().sleep_for(pause);
-        }
-        free.close();
-    }
-
-    asio::awaitable<void> send()
-    {
-        for (;;) {
-            try {
-                co_await free.async_receive(asio::use_awaitable);
-            } catch (boost::system::system_error const&) {
-                co_return;
-            }
-            co_await at->send_one();
-        }
-    }
-
-    cycle* at;
-    std::size_t most;
-    tickets free;
-    bench::progress done{0};
-    std::atomic<bool> stopping{false};
-};
-
+/// So many sends at a time; what is counted is their effects.
 void transactional(benchmark::State& state)
 {
     auto const outstanding = static_cast<std::size_t>(state.range(0));
     cycle c{outstanding};
     c.start();
-    cycle_loop loop{c, outstanding};
+    std::atomic<bool> stopping{false};
     std::vector<std::future<void>> running;
-    running.push_back(asio::co_spawn(c.shop.context(), loop.issue(), asio::use_future));
     for (std::size_t i = 0; i < outstanding; ++i)
-        running.push_back(asio::co_spawn(c.shop.context(), loop.send(), asio::use_future));
-    bench::measure(state, loop.done);
-    loop.stopping = true;
+        running.push_back(asio::co_spawn(c.shop.context(), c.send_until(stopping), asio::use_future));
+    bench::measure(state, [&] { return c.applied(); });
+    stopping = true;
     for (auto& r : running)
         r.get();
 }

@@ -63,7 +63,7 @@ public:
                 while (seen == page && found.size() < most)
                     seen = visit(tx, queue, after, page, [&](queue_name const& q, message_row& row) {
                         if (filter.takes(row) && found.size() < most)
-                            found.push_back({q, std::move(row)});
+                            found.push_back({q, message_state::dead, std::move(row)});
                     });
             }
         };
@@ -76,7 +76,7 @@ public:
     {
         bool done = false;
         auto work = [&](auto& tx) {
-            if (auto found = tx.find(id, message_state::dead))
+            if (auto found = find_dead(tx, id))
                 done = revive(tx, found->queue, found->row);
         };
         co_await store_->transact(work);
@@ -94,7 +94,7 @@ public:
     {
         bool done = false;
         auto work = [&](auto& tx) {
-            if (auto found = tx.find(id, message_state::dead))
+            if (auto found = find_dead(tx, id))
                 done = remove(tx, found->queue, found->row);
         };
         co_await store_->transact(work);
@@ -110,6 +110,15 @@ public:
 private:
     static constexpr std::size_t page = 64;
     static constexpr std::size_t changed_at_once = 256;
+
+    template <class Tx>
+    static std::optional<located_row> find_dead(Tx& tx, message_id const& id)
+    {
+        for (auto& found : tx.find({&id, 1}))
+            if (found.state == message_state::dead)
+                return std::move(found);
+        return std::nullopt;
+    }
 
     template <class Tx>
     static bool revive(Tx& tx, queue_name const& queue, message_row& row)

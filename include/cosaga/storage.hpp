@@ -54,9 +54,10 @@ struct message_row {
     std::string last_error;
 };
 
-/// A row together with its queue.
+/// A row, and where it is.
 struct located_row {
     queue_name queue;
+    message_state state = message_state::ready;
     message_row row;
 };
 
@@ -105,7 +106,7 @@ struct commit_notice {
 /// | `tx.read(queue, state, after, most)`   | `std::vector<message_row>`   | at most `most` rows with `seq > after`, by `seq` |
 /// | `tx.read_due(queue, state, now, most)` | `std::vector<message_row>`   | at most `most` rows with `due_at <= now`, by `due_at`, then `seq`; states `delayed` and `prepared` |
 /// | `tx.next_due(queue, state)`            | `std::optional<time_point>`  | the earliest `due_at`; states `delayed` and `prepared` |
-/// | `tx.find(id, state)`                   | `std::optional<located_row>` | by message id; states `delayed`, `prepared` and `dead` |
+/// | `tx.find(ids)`                         | `std::vector<located_row>`   | those with one of these message ids, in no order; states `delayed`, `prepared` and `dead` |
 /// | `tx.erase(queue, state, seqs)`         | `std::size_t`                | removes rows; how many there were |
 /// | `tx.move(queue, from, to, row)`        | `bool`                       | moves the row with `row.seq` to another state, with `attempts`, `due_at` and `last_error` of `row`; false if there is none |
 /// | `tx.update(queue, state, row)`         | `bool`                       | sets `attempts`, `due_at` and `last_error` in place |
@@ -113,13 +114,13 @@ struct commit_notice {
 /// | `tx.queues()`                          | `std::vector<queue_name>`    | every queue that was ever used, sorted |
 template <class Tx>
 concept messages_table = requires(Tx& tx, queue_name const& queue, message_state state, std::int64_t after,
-    std::size_t most, time_point now, message_id const& id, std::vector<message_row>& rows,
+    std::size_t most, time_point now, std::span<message_id const> ids, std::vector<message_row>& rows,
     std::span<std::int64_t const> seqs, message_row const& row) {
     tx.append(queue, state, std::span<message_row>{rows});
     { tx.read(queue, state, after, most) } -> std::same_as<std::vector<message_row>>;
     { tx.read_due(queue, state, now, most) } -> std::same_as<std::vector<message_row>>;
     { tx.next_due(queue, state) } -> std::same_as<std::optional<time_point>>;
-    { tx.find(id, state) } -> std::same_as<std::optional<located_row>>;
+    { tx.find(ids) } -> std::same_as<std::vector<located_row>>;
     { tx.erase(queue, state, seqs) } -> std::same_as<std::size_t>;
     { tx.move(queue, state, state, row) } -> std::same_as<bool>;
     { tx.update(queue, state, row) } -> std::same_as<bool>;
@@ -132,17 +133,24 @@ concept messages_table = requires(Tx& tx, queue_name const& queue, message_state
 /// | expression                             | type                               | meaning |
 /// |----------------------------------------|------------------------------------|---------|
 /// | `tx.insert_marks(scope, ids, value)`   | `std::vector<std::optional<mark>>` | for each id what was there, or nothing if it is new and now has `value`; an id given twice is new once |
-/// | `tx.find_mark(scope, id)`              | `std::optional<mark>`              | |
+/// | `tx.find_marks(scope, ids)`            | `std::vector<std::optional<mark>>` | for each id what is there |
 /// | `tx.purge_marks(scope, before, most)`  | `std::size_t`                      | removes at most `most` marks of messages older than `before`; how many |
 ///
 /// The age of a mark is that of its id when the id is time-ordered, else the time of its insertion.
 template <class Tx>
-concept marks_table = requires(Tx& tx, std::string_view scope, std::span<message_id const> ids, message_id const& id,
-    mark const& value, time_point before, std::size_t most) {
+concept marks_table = requires(
+    Tx& tx, std::string_view scope, std::span<message_id const> ids, mark const& value, time_point before, std::size_t most) {
     { tx.insert_marks(scope, ids, value) } -> std::same_as<std::vector<std::optional<mark>>>;
-    { tx.find_mark(scope, id) } -> std::same_as<std::optional<mark>>;
+    { tx.find_marks(scope, ids) } -> std::same_as<std::vector<std::optional<mark>>>;
     { tx.purge_marks(scope, before, most) } -> std::same_as<std::size_t>;
 };
+
+/// The mark of one id.
+template <marks_table Tx>
+std::optional<mark> find_mark(Tx& tx, std::string_view scope, message_id const& id)
+{
+    return std::move(tx.find_marks(scope, {&id, 1}).front());
+}
 
 /// Saga instances.
 ///

@@ -8,7 +8,9 @@
 #include <chrono>
 #include <cstdint>
 #include <limits>
+#include <map>
 #include <optional>
+#include <set>
 #include <span>
 #include <stdexcept>
 #include <string>
@@ -319,15 +321,60 @@ TYPED_TEST(storage_tables, finds_by_id_what_is_not_ready)
     this->append({this->row(1)}, message_state::dead);
     this->append({this->row(2)}, message_state::prepared);
     this->append({this->row(3)}, message_state::ready);
+    this->append({this->row(4)}, message_state::delayed);
     this->transact([&](auto& tx) {
-        auto const dead = tx.find(id_of(1), message_state::dead);
-        ASSERT_TRUE(dead);
-        EXPECT_EQ(dead->queue, this->queue_);
-        EXPECT_EQ(dead->row.content, this->row(1).content);
-        EXPECT_FALSE(tx.find(id_of(1), message_state::prepared));
-        EXPECT_TRUE(tx.find(id_of(2), message_state::prepared));
-        EXPECT_FALSE(tx.find(id_of(3), message_state::ready));
-        EXPECT_FALSE(tx.find(id_of(9), message_state::dead));
+        std::vector<message_id> const ids{id_of(9), id_of(4), id_of(1), id_of(3), id_of(2), id_of(1)};
+        std::map<message_id, message_state> found;
+        for (auto const& at : tx.find(ids)) {
+            EXPECT_EQ(at.queue, this->queue_);
+            EXPECT_TRUE(found.emplace(at.row.content.id, at.state).second);
+        }
+        EXPECT_EQ(found, (std::map<message_id, message_state>{
+            {id_of(1), message_state::dead}, {id_of(2), message_state::prepared}, {id_of(4), message_state::delayed}}));
+        auto const one = id_of(1);
+        auto const dead = tx.find({&one, 1});
+        ASSERT_EQ(dead.size(), 1u);
+        EXPECT_EQ(dead.front().row.content, this->row(1).content);
+        EXPECT_TRUE(tx.find({&ids[3], 1}).empty());
+        EXPECT_TRUE(tx.find({}).empty());
+    });
+}
+
+TYPED_TEST(storage_tables, finds_a_few_ids_among_many_and_all_of_many)
+{
+    constexpr int many = 500;
+    std::vector<message_row> rows;
+    for (int n = 1; n <= many; ++n)
+        rows.push_back(this->row(n));
+    this->append(rows, message_state::prepared);
+    this->transact([&](auto& tx) {
+        std::vector<message_id> all;
+        for (int n = 0; n <= many + 1; ++n)
+            all.push_back(id_of(n));
+        EXPECT_EQ(tx.find(all).size(), std::size_t{many});
+        for (int const first : {1, 100, many}) {
+            std::vector<message_id> const few{id_of(first), id_of(many / 2), id_of(many), id_of(many + 7)};
+            std::set<message_id> found;
+            for (auto const& at : tx.find(few))
+                found.insert(at.row.content.id);
+            EXPECT_EQ(found, (std::set<message_id>{id_of(first), id_of(many / 2), id_of(many)}));
+        }
+    });
+}
+
+TYPED_TEST(storage_tables, finds_an_id_in_several_queues)
+{
+    auto other = this->queue_;
+    other.consumer += "2";
+    this->transact([&](auto& tx) {
+        for (auto const& queue : {this->queue_, other}) {
+            std::vector<message_row> rows{this->row(1)};
+            tx.append(queue, message_state::dead, rows);
+        }
+        auto const id = id_of(1);
+        EXPECT_EQ(tx.find({&id, 1}).size(), 2u);
+        std::vector<message_id> const ids{id_of(0), id_of(1), id_of(2), id_of(3)};
+        EXPECT_EQ(tx.find(ids).size(), 2u);
     });
 }
 
@@ -342,7 +389,8 @@ TYPED_TEST(storage_tables, a_transaction_sees_its_own_changes_at_once)
         tx.append(this->queue_, message_state::ready, more);
         EXPECT_EQ(tx.erase(this->queue_, message_state::ready, std::span{&more[0].seq, 1}), 1u);
         EXPECT_TRUE(tx.move(this->queue_, message_state::ready, message_state::dead, rows[0]));
-        EXPECT_TRUE(tx.find(id_of(1), message_state::dead));
+        auto const moved = id_of(1);
+        EXPECT_EQ(tx.find({&moved, 1}).size(), 1u);
         EXPECT_EQ(tx.count(this->queue_, message_state::ready), 2u);
         EXPECT_EQ(tx.count(this->queue_, message_state::dead), 1u);
     });
@@ -386,7 +434,7 @@ TYPED_TEST(storage_tables, a_work_that_throws_leaves_no_trace_in_any_table)
     this->transact([&](auto& tx) {
         EXPECT_EQ(tx.queues(), std::vector<queue_name>{this->queue_});
         EXPECT_EQ(tx.count(fresh, message_state::delayed), 0u);
-        EXPECT_FALSE(tx.find_mark("scope", id_of(5)));
+        EXPECT_FALSE(find_mark(tx, "scope", id_of(5)));
         EXPECT_FALSE(tx.find_saga("saga"));
         EXPECT_TRUE(tx.read_journal("saga", 0, 10).empty());
         EXPECT_FALSE(TypeParam::get(tx, "key"));
@@ -465,12 +513,15 @@ TYPED_TEST(storage_tables, inserting_a_mark_tells_what_was_there)
     this->transact([&](auto& tx) {
         auto const before = tx.insert_marks("scope", ids, "second");
         EXPECT_EQ(before, (std::vector<std::optional<mark>>{"first", "first", std::nullopt}));
-        EXPECT_EQ(tx.find_mark("scope", ids[0]), "first");
-        EXPECT_EQ(tx.find_mark("scope", ids[2]), "second");
-        EXPECT_FALSE(tx.find_mark("other", ids[0]));
-        EXPECT_FALSE(tx.find_mark("scope", id_of(4)));
+        EXPECT_EQ(tx.find_marks("scope", std::vector<message_id>{ids[2], id_of(4), ids[0], ids[2]}),
+            (std::vector<std::optional<mark>>{"second", std::nullopt, "first", "second"}));
+        EXPECT_TRUE(tx.find_marks("scope", {}).empty());
+        EXPECT_EQ(find_mark(tx, "scope", ids[0]), "first");
+        EXPECT_EQ(find_mark(tx, "scope", ids[2]), "second");
+        EXPECT_FALSE(find_mark(tx, "other", ids[0]));
+        EXPECT_FALSE(find_mark(tx, "scope", id_of(4)));
         EXPECT_EQ(tx.insert_marks("other", ids, ""), (std::vector<std::optional<mark>>(3)));
-        EXPECT_EQ(tx.find_mark("other", ids[0]), "");
+        EXPECT_EQ(find_mark(tx, "other", ids[0]), "");
     });
 }
 
@@ -490,8 +541,8 @@ TYPED_TEST(storage_tables, marks_of_a_large_batch_tell_which_of_them_were_there)
                                                                : std::nullopt;
             EXPECT_EQ(before[i], expected) << i;
         }
-        EXPECT_EQ(tx.find_mark("scope", ids[50]), "second");
-        EXPECT_EQ(tx.find_mark("scope", ids[40]), "first");
+        EXPECT_EQ(find_mark(tx, "scope", ids[50]), "second");
+        EXPECT_EQ(find_mark(tx, "scope", ids[40]), "first");
     });
 }
 
@@ -520,12 +571,12 @@ TYPED_TEST(storage_tables, purges_marks_by_the_time_of_their_ids)
     });
     this->transact([&](auto& tx) {
         EXPECT_EQ(tx.purge_marks("scope", old_bound, 2), 2u);
-        EXPECT_FALSE(tx.find_mark("scope", ids[0]));
-        EXPECT_TRUE(tx.find_mark("scope", ids[2]));
+        EXPECT_FALSE(find_mark(tx, "scope", ids[0]));
+        EXPECT_TRUE(find_mark(tx, "scope", ids[2]));
         EXPECT_EQ(tx.purge_marks("scope", old_bound, 2), 1u);
         EXPECT_EQ(tx.purge_marks("scope", old_bound, 2), 0u);
-        EXPECT_TRUE(tx.find_mark("scope", ids[3]));
-        EXPECT_TRUE(tx.find_mark("other", ids[0]));
+        EXPECT_TRUE(find_mark(tx, "scope", ids[3]));
+        EXPECT_TRUE(find_mark(tx, "other", ids[0]));
         EXPECT_EQ(tx.purge_marks("never used", old_bound, 2), 0u);
     });
 }
@@ -541,8 +592,8 @@ TYPED_TEST(storage_tables, purges_foreign_marks_by_the_time_of_their_insertion)
     this->transact([&](auto& tx) {
         EXPECT_EQ(tx.purge_marks("scope", between - 1h, 10), 0u);
         EXPECT_EQ(tx.purge_marks("scope", between, 10), 2u);
-        EXPECT_FALSE(tx.find_mark("scope", first[1]));
-        EXPECT_TRUE(tx.find_mark("scope", second[0]));
+        EXPECT_FALSE(find_mark(tx, "scope", first[1]));
+        EXPECT_TRUE(find_mark(tx, "scope", second[0]));
     });
 }
 

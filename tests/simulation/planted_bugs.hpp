@@ -380,7 +380,7 @@ public:
     asio::awaitable<cosaga::transaction_outcome> check(message_id id)
     {
         bool found = false;
-        auto work = [&](typename Store::transaction_type& tx) { found = tx.find_mark("done", id).has_value(); };
+        auto work = [&](typename Store::transaction_type& tx) { found = find_mark(tx, "done", id).has_value(); };
         co_await store_->transact(work);
         co_return found ? cosaga::transaction_outcome::commit : cosaga::transaction_outcome::rollback;
     }

@@ -30,7 +30,7 @@ int main(int argc, char** argv)
     r.add<total_queue<zeromq_platform>>("total_queue_zeromq");
     r.add<key_order<zeromq_platform>>("key_order_zeromq");
     r.add<parked_messages<zeromq_platform>>("parked_messages_zeromq");
-    r.add<transactions<zeromq_platform>>("transactions_zeromq");
+    r.add<transactions<zeromq_platform>>("transactions_zeromq", 10);
     r.add<notifications<zeromq_platform>>("notifications_zeromq");
     r.add<crash_points>("crash_points");
     return r.main(argc, argv);

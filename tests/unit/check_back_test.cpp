@@ -225,6 +225,21 @@ TEST_F(check_back, that_cannot_be_written_down_comes_once_more)
     EXPECT_LE(shop.resource->checked.size(), 6u);
 }
 
+TEST_F(check_back, finds_1000_lost_commits_within_one_interval)
+{
+    std::set<std::string> committed;
+    for (int n = 0; n < 1000; ++n) {
+        auto const id = std::to_string(n);
+        commit_silently(shop_client.store(id), id);
+        committed.insert(id);
+    }
+    auto const checks = cosaga::check_options{};
+    env.run_for(checks.first + checks.interval);
+    auto const arrived = warehouse.orders();
+    EXPECT_EQ(arrived.size(), committed.size());
+    EXPECT_EQ((std::set<std::string>{arrived.begin(), arrived.end()}), committed);
+}
+
 TEST_F(check_back, takes_no_more_places_than_there_are)
 {
     coordinator.settings.checks_in_flight = 4;

@@ -273,7 +273,7 @@ TEST_F(consumer, forgets_messages_after_the_retention)
     inject(old);
     env.run_for(49h);
     inject(well_formed("b"));
-    auto find = [&](auto& tx) { return tx.find_mark("inbox/orders/warehouse", old.id).has_value(); };
+    auto find = [&](auto& tx) { return find_mark(tx, "inbox/orders/warehouse", old.id).has_value(); };
     EXPECT_FALSE(run(env, warehouse.store->transact(find)));
 }
 

@@ -102,6 +102,61 @@ TEST_F(coordinator, takes_an_outcome_that_comes_after_the_last_check_once)
     expect_absorbing(rolled_back, {{rollback, ""}, {commit, "rolled back before"}});
 }
 
+/// An outcome of several half messages.
+cosaga::message together(cosaga::message m, std::vector<cosaga::message_id> const& more)
+{
+    for (auto const& id : more)
+        (m.payload += ' ') += id.to_string();
+    return m;
+}
+
+TEST_F(coordinator, takes_outcomes_of_as_many_half_messages_as_may_come_together)
+{
+    std::vector<cosaga::message_id> ids;
+    std::vector<std::string> names;
+    for (std::size_t n = 0; n < cosaga::detail::most_outcomes; ++n)
+        ids.push_back(shop_client.store(names.emplace_back(std::to_string(100 + n))));
+    auto const all = together(shop_client.outcome(ids.front(), commit), {ids.begin() + 1, ids.end()});
+    for (int twice = 0; twice < 2; ++twice) {
+        auto const s = shop_client.publish(all);
+        EXPECT_EQ(s.result, verdict::accepted) << s.reason;
+        env.run_for(1min);
+        EXPECT_EQ(warehouse.orders(), names);
+    }
+    EXPECT_EQ(services_coordinator().counters().committed, ids.size());
+}
+
+TEST_F(coordinator, says_that_one_of_several_outcomes_was_refused_and_applies_the_others)
+{
+    auto const gone = discard("gone");
+    auto const before = shop_client.store("before");
+    auto const after = shop_client.store("after");
+    auto const s = shop_client.publish(together(shop_client.outcome(before, commit), {gone, after}));
+    EXPECT_EQ(s.result, verdict::rejected);
+    EXPECT_TRUE(contains(s.reason, "no such half message")) << s.reason;
+    env.run_for(1s);
+    EXPECT_EQ(warehouse.orders(), (strings{"before", "after"}));
+}
+
+TEST_F(coordinator, refuses_outcomes_of_no_half_message_of_too_many_and_of_what_is_no_id)
+{
+    auto const id = shop_client.store("a");
+    auto const good = shop_client.outcome(id, commit);
+    auto const text = id.to_string();
+    std::string too_many = text;
+    for (std::size_t n = 0; n < cosaga::detail::most_outcomes; ++n)
+        too_many += ' ' + text;
+    for (auto const& payload : strings{"", " ", text + ' ', ' ' + text, text + ',' + text, text + "  " + text.substr(1), text.substr(1), text + text,
+             text + ' ' + std::string(text.size(), 'x'), too_many}) {
+        auto bad = good;
+        bad.payload = payload;
+        auto const s = shop_client.publish(bad);
+        EXPECT_EQ(s.result, verdict::rejected) << payload;
+        EXPECT_TRUE(contains(s.reason, "neither a half message nor outcomes")) << s.reason;
+    }
+    EXPECT_EQ(services_coordinator().counters().committed, 0u);
+}
+
 TEST_F(coordinator, refuses_outcomes_of_what_an_operator_has_discarded)
 {
     auto const id = discard("a");

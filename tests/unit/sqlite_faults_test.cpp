@@ -187,7 +187,7 @@ protected:
             auto const rows = tx.read(orders, message_state::ready, 0, 10'000);
             EXPECT_EQ(rows.size(), all.size());
             for (auto const& row : rows)
-                EXPECT_EQ(tx.find_mark("scope", row.content.id).has_value(), true);
+                EXPECT_EQ(find_mark(tx, "scope", row.content.id).has_value(), true);
             EXPECT_EQ(tx.query<std::int64_t>("SELECT count(*) FROM cosaga_marks"),
                 std::vector<std::int64_t>{static_cast<std::int64_t>(all.size())});
             EXPECT_EQ(tx.query<std::string>("PRAGMA integrity_check"), std::vector<std::string>{"ok"});

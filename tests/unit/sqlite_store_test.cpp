@@ -552,7 +552,7 @@ TEST_F(sqlite_file, survives_a_full_disk_at_every_page)
                 EXPECT_EQ(tx.count(orders, message_state::ready), 0u);
                 EXPECT_TRUE(tx.read(orders, message_state::delayed, 0, 100).empty());
                 EXPECT_TRUE(tx.template query<int>("SELECT 1 FROM t").empty());
-                EXPECT_FALSE(tx.find_mark("scope", message_id{}));
+                EXPECT_FALSE(find_mark(tx, "scope", message_id{}));
             });
         }
     }

@@ -422,6 +422,32 @@ TEST_F(transactional, is_told_that_its_message_was_discarded_by_an_operator)
     EXPECT_TRUE(warehouse.all.empty());
 }
 
+TEST_F(transactional, of_many_that_commit_together_only_those_that_were_discarded_are_told_so)
+{
+    answer_checks(transaction_outcome::unknown);
+    shop.resource->takes = 1h;
+    auto const few = cosaga::check_options{.first = 1s, .most = 1};
+    auto const name_of = [](int n) { return std::to_string(1000 + n); };
+    for (int n = 0; n < 200; ++n)
+        start_sending(name_of(n), n % 50 == 7 ? cosaga::transaction_options{.checks = few} : cosaga::transaction_options{});
+    env.run_for(1min);
+    auto const parked = coordinator.rows(message_state::dead);
+    EXPECT_EQ(parked.size(), 4u);
+    for (auto const& row : parked)
+        EXPECT_TRUE(run(env, coordinator.dead().purge(row.content.id)));
+    env.run_for(1h);
+    strings committed;
+    for (int n = 0; n < 200; ++n) {
+        bool const discarded = n % 50 == 7;
+        EXPECT_EQ(contains(sent[name_of(n)].what, "no such half message"), discarded) << n;
+        if (!discarded)
+            committed.push_back(name_of(n));
+    }
+    auto orders = warehouse.orders();
+    std::sort(orders.begin(), orders.end());
+    EXPECT_EQ(orders, committed);
+}
+
 TEST_F(transactional, is_sent_once_when_it_commits_while_parked)
 {
     answer_checks(transaction_outcome::unknown);

@@ -60,7 +60,7 @@ public:
     }
 
     /// True for a message that was not taken before.
-    bool is_new(store_transaction_type& tx, item const& i) const { return !tx.find_mark(scope_, i.row.content.id); }
+    bool is_new(store_transaction_type& tx, item const& i) const { return !find_mark(tx, scope_, i.row.content.id); }
 
     /// Applies a received batch: what is new goes to the handler, or to the inbox queue behind others of its key; what is not
     /// applicable here to the dead letters. May be called again with the same batch when the commit fails.

@@ -2,8 +2,10 @@
 #pragma once
 
 #include <cosaga/detail/alarm.hpp>
+#include <cosaga/detail/completion.hpp>
 #include <cosaga/detail/event.hpp>
 #include <cosaga/detail/intake.hpp>
+#include <cosaga/detail/sendings.hpp>
 #include <cosaga/detail/spawn.hpp>
 #include <cosaga/detail/transaction_messages.hpp>
 #include <cosaga/environment.hpp>
@@ -15,15 +17,16 @@
 #include <cosaga/transport.hpp>
 
 #include <boost/asio/any_io_executor.hpp>
+#include <boost/asio/async_result.hpp>
 #include <boost/asio/awaitable.hpp>
+#include <boost/asio/deferred.hpp>
+#include <boost/asio/use_awaitable.hpp>
 #include <boost/system/system_error.hpp>
 
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <deque>
 #include <exception>
-#include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -35,6 +38,7 @@ namespace cosaga::detail {
 
 /// What a producer sends to its coordinators: half messages once each, with a time limit, and outcomes until they are taken.
 ///
+/// Outcomes that come together travel in one message; if the coordinator refuses that, each is sent by itself to learn which it was.
 /// A coordinator that does not take a half message in time is left alone for a while. What was on its way to it is forgotten,
 /// so that nothing piles up for one that is away: half messages fail, outcomes are sent again.
 /// @par Thread safety
@@ -42,30 +46,6 @@ namespace cosaga::detail {
 template <transport Transport>
 class coordinator_links {
 public:
-    struct outcome {
-        message_id about;
-        transaction_outcome what;
-    };
-
-    /// Something on its way, and what became of it.
-    class sending {
-    public:
-        explicit sending(asio::any_io_executor executor) : done{std::move(executor)} {}
-
-        event done; ///< notified once: it has a result, or there was none in time
-        std::optional<verdict> result; ///< not `failed`
-        std::string why;
-
-    private:
-        friend coordinator_links;
-        std::size_t link = 0;
-        std::optional<outcome> told; // an outcome, not a half message
-        std::uint32_t failures = 0;
-        steady_time deadline = steady_time::max(); // of who waits
-        steady_time again_at = steady_time::max();
-    };
-    using sending_ptr = std::shared_ptr<sending>;
-
     coordinator_links(Transport& t, producer_options const& options, asio::any_io_executor strand, message_id_generator& ids)
         : transport_{&t},
           environment_{&t.get_environment()},
@@ -84,14 +64,15 @@ public:
     coordinator_links& operator=(coordinator_links const&) = delete;
     ~coordinator_links()
     {
+        // Who waits would keep this, and this who waits.
+        pending_list resumed;
+        give_up_all(resumed);
         try {
-            for (auto const& [tag, s] : pending_)
-                s->done.notify(); // who waits for it would keep it, and it who waits
+            completions::post(std::move(resumed));
         } catch (...) { // no memory: they wait on
         }
     }
 
-    std::size_t size() const noexcept { return links_.size(); }
     std::string const& name(std::size_t link) const { return names_[link]; }
     std::optional<std::size_t> find(std::string_view name) const
     {
@@ -122,31 +103,33 @@ public:
         return order;
     }
 
-    /// Sends a half message; there is no result if it was not taken within `timeout`.
-    /// @throws system_error `errc::transport_closed`
-    sending_ptr send_half(std::size_t link, message m, duration timeout)
+    /// An operation that sends a half message, and completes when it was taken or refused, or not within `timeout`.
+    /// @param to what became of it; must outlive the operation.
+    /// @par Errors
+    /// `errc::transport_closed`
+    /// @par Cancellation
+    /// throws `operation_aborted`; the message may be stored all the same.
+    auto send_half(std::size_t link, message m, duration timeout, half_answer& to)
     {
-        auto s = std::make_shared<sending>(environment_->get_executor());
-        s->link = link;
-        s->deadline = environment_->steady_now() + timeout;
-        if (!add(s, std::move(m), &coordinator_links::takes_halves))
-            throw_stopped();
-        return s;
+        return asio::async_initiate<asio::deferred_t const, void(std::exception_ptr)>(
+            initiate_half<coordinator_links>{this, link, std::move(m), timeout, &to}, asio::deferred);
     }
 
-    /// Sends an outcome until the coordinator has taken or refused it; one that is not definite only once. There is no result if it was
-    /// stopped before.
-    /// @param timeout after which who waits is told that there is no result yet; zero if nobody waits.
-    sending_ptr send_outcome(std::size_t link, outcome const& o, duration timeout)
+    /// Sends an outcome until the coordinator has taken or refused it, and resumes then or after `timeout`.
+    /// @par Errors
+    /// `errc::transaction_conflict` if it was refused.
+    asio::awaitable<void> send_outcome(std::size_t link, told_outcome const& o, duration timeout)
     {
-        auto s = std::make_shared<sending>(environment_->get_executor());
-        s->link = link;
-        s->told = o;
-        if (timeout > duration::zero())
-            s->deadline = environment_->steady_now() + timeout;
-        if (!add(s, compose(o), &coordinator_links::is_running))
-            s->done.notify();
-        return s;
+        return asio::async_initiate<asio::use_awaitable_t<> const, void(std::exception_ptr)>(
+            initiate_outcome<coordinator_links>{this, link, o, timeout}, asio::use_awaitable);
+    }
+
+    /// Sends an outcome until the coordinator has taken or refused it; one that is not definite only once.
+    void tell(std::size_t link, told_outcome const& o)
+    {
+        std::lock_guard const lock{mutex_};
+        if (is_running())
+            collect(link, o, duration::max());
     }
 
     /// @throws system_error `errc::transport_closed`
@@ -154,21 +137,19 @@ public:
     {
         std::lock_guard const lock{mutex_};
         if (!takes_halves())
-            throw_stopped();
+            throw stopped();
     }
 
     /// Half messages that were not taken yet are given up, and no more are sent. Outcomes still are.
     void end_halves()
     {
-        std::lock_guard const lock{mutex_};
-        draining_ = true;
-        std::erase_if(pending_, [](auto const& p) {
-            auto& s = *p.second;
-            if (s.told || s.deadline == steady_time::max())
-                return false;
-            s.done.notify();
-            return true;
-        });
+        pending_list resumed;
+        {
+            std::lock_guard const lock{mutex_};
+            draining_ = true;
+            sent_.give_up_halves(resumed);
+        }
+        completions::post(std::move(resumed));
     }
 
     asio::awaitable<void> stop()
@@ -183,54 +164,143 @@ public:
         alarm_.cancel();
     }
 
+    // for those who initiate
+
+    void start_half(std::size_t link, message m, duration timeout, half_answer* to, pending& waiter)
+    {
+        pending_list resumed;
+        {
+            std::lock_guard const lock{mutex_};
+            if (takes_halves()) {
+                sending s;
+                s.link = link;
+                s.waiter = &waiter;
+                s.answer = to;
+                s.deadline = environment_->steady_now() + timeout;
+                plan(s.deadline);
+                publish(std::move(s), std::move(m), resumed);
+            } else {
+                waiter.error = std::make_exception_ptr(stopped());
+                resumed.push_back(waiter);
+            }
+        }
+        completions::post(std::move(resumed));
+    }
+
+    void start_outcome(std::size_t link, told_outcome const& o, duration timeout)
+    {
+        pending_list resumed;
+        {
+            std::lock_guard const lock{mutex_};
+            if (is_running())
+                collect(link, o, timeout);
+            else
+                resumed.push_back(*o.waiter);
+        }
+        completions::post(std::move(resumed));
+    }
+
+    void cancel_half(pending& waiter)
+    {
+        pending_list resumed;
+        {
+            std::lock_guard const lock{mutex_};
+            sent_.cancel(waiter, resumed);
+        }
+        completions::post(std::move(resumed));
+    }
+
+    /// Null when this is gone.
+    std::weak_ptr<coordinator_links*> weak_self() const noexcept { return self_; }
+
 private:
     using publisher_type = typename Transport::publisher_type;
 
     static constexpr duration avoided_for = std::chrono::seconds{5};
-    // Beyond that the oldest outcomes are forgotten: their half messages are decided by check-backs.
-    static constexpr std::size_t most_pending = 65'536;
-
-    message compose(outcome const& o)
-    {
-        return make_control((*ids_)(), transactions_topic, type_of(o.what), o.about, service_, environment_->now());
-    }
-    static bool is_repeated(sending const& s) noexcept
-    {
-        return s.told && (s.told->what == transaction_outcome::commit || s.told->what == transaction_outcome::rollback);
-    }
 
     struct coordinator {
         std::shared_ptr<publisher_type> publisher;
         steady_time avoided_until{};
+        std::vector<told_outcome> collected{}; // to be sent together
+        steady_time deadline = steady_time::max(); // of who waits for them
     };
 
     // The mutex is held.
     bool is_running() const noexcept { return started_ && !stopping_; }
     bool takes_halves() const noexcept { return is_running() && !draining_; }
 
-    [[noreturn]] static void throw_stopped() { throw make_error(errc::transport_closed, "the producer is not running"); }
+    static boost::system::system_error stopped() { return make_error(errc::transport_closed, "the producer is not running"); }
 
-    // @return false if it is not allowed any more.
-    bool add(sending_ptr const& s, message m, bool (coordinator_links::*allowed)() const noexcept)
+    // The mutex is held. What comes before the strand has its turn goes together.
+    void collect(std::size_t link, told_outcome const& t, duration timeout)
     {
-        std::lock_guard const lock{mutex_};
-        if (!(this->*allowed)())
-            return false;
-        if (pending_.size() >= most_pending)
-            pending_.extract(pending_.begin()).mapped()->done.notify(); // somebody may wait for it
-        publish(s, std::move(m));
-        plan(std::min(s->deadline, s->again_at));
-        return true;
+        auto& l = links_[link];
+        l.collected.push_back(t);
+        if (timeout != duration::max())
+            l.deadline = std::min(l.deadline, environment_->steady_now() + timeout);
+        if (l.collected.size() > 1)
+            return;
+        ++running_;
+        post_to(strand_, [this, link] {
+            send_collected(link);
+            end_one(nullptr);
+        });
+    }
+
+    void send_collected(std::size_t link)
+    {
+        pending_list resumed;
+        {
+            std::lock_guard const lock{mutex_};
+            auto& l = links_[link];
+            auto all = std::exchange(l.collected, {});
+            auto const deadline = std::exchange(l.deadline, steady_time::max());
+            for (auto const what : {transaction_outcome::commit, transaction_outcome::rollback, transaction_outcome::ongoing, transaction_outcome::unknown}) {
+                auto const others = std::stable_partition(all.begin(), all.end(), [&](auto const& t) { return t.what == what; });
+                for (auto at = all.begin(); at != others;) {
+                    auto const end = at + std::min(others - at, static_cast<std::ptrdiff_t>(most_outcomes));
+                    sending s;
+                    s.link = link;
+                    s.deadline = deadline;
+                    s.told.assign(at, end);
+                    publish(std::move(s), resumed);
+                    at = end;
+                }
+                all.erase(all.begin(), others);
+            }
+            plan(deadline);
+        }
+        completions::post(std::move(resumed));
     }
 
     // The mutex is held.
-    void publish(sending_ptr const& s, message m)
+    void publish(sending s, pending_list& resumed)
     {
-        auto const tag = ++last_tag_;
-        pending_.emplace(tag, s);
+        auto m = make_control((*ids_)(), transactions_topic, type_of(s.told.front().what), s.told.front().about, service_, environment_->now());
+        for (std::size_t i = 1; i < s.told.size(); ++i)
+            (m.payload += ' ') += s.told[i].about.to_string();
+        publish(std::move(s), std::move(m), resumed);
+    }
+
+    // The mutex is held.
+    void publish(sending s, message m, pending_list& resumed)
+    {
+        auto const link = s.link;
+        auto const tag = sent_.add(std::move(s), resumed);
         std::vector<envelope> batch;
         batch.push_back({tag, std::move(m)});
-        links_[s->link].publisher->publish(std::move(batch));
+        std::string failed;
+        try {
+            links_[link].publisher->publish(std::move(batch));
+            return;
+        } catch (...) {
+            failed = describe(std::current_exception());
+        }
+        settlement settled;
+        settled.tag = tag;
+        settled.result = verdict::failed;
+        settled.reason = std::move(failed);
+        take(std::move(settled), resumed);
     }
 
     // The mutex is held.
@@ -262,38 +332,61 @@ private:
                     co_return;
                 throw;
             }
-            std::lock_guard const lock{mutex_};
-            for (auto& s : settled)
-                take(std::move(s));
+            pending_list resumed;
+            {
+                std::lock_guard const lock{mutex_};
+                for (auto& s : settled)
+                    take(std::move(s), resumed);
+            }
+            completions::post(std::move(resumed));
         }
     }
 
-    void take(settlement s)
+    void take(settlement settled, pending_list& resumed)
     {
-        auto const found = pending_.extract(s.tag);
+        auto found = sent_.take(settled.tag);
         if (!found)
             return;
-        auto const& what = found.mapped();
-        if (s.result != verdict::failed) {
-            finish(*what, s.result, std::move(s.reason));
-        } else if (is_repeated(*what)) {
-            what->again_at = environment_->steady_now() + schedule{}.delay_without_end(++what->failures, environment_->random());
-            plan(what->again_at);
-            pending_.emplace(++last_tag_, what);
+        auto& s = *found;
+        if (settled.result == verdict::rejected && s.told.size() > 1) {
+            send_apart(s, resumed);
+        } else if (settled.result != verdict::failed) {
+            finish(s, settled.result, std::move(settled.reason));
+            s.resume(resumed);
+        } else if (s.is_repeated()) {
+            s.again_at = environment_->steady_now() + schedule{}.delay_without_end(++s.failures, environment_->random());
+            plan(s.again_at);
+            sent_.add(std::move(s), resumed);
         } else {
-            what->why = std::move(s.reason);
-            what->done.notify();
+            if (s.waiter)
+                s.answer->why = std::move(settled.reason);
+            s.resume(resumed);
+        }
+    }
+
+    // Which of them was refused, and why? The others are taken once more.
+    void send_apart(sending& s, pending_list& resumed)
+    {
+        for (auto const& t : s.told) {
+            sending one;
+            one.link = s.link;
+            one.told = {t};
+            one.deadline = s.deadline;
+            publish(std::move(one), resumed);
         }
     }
 
     void finish(sending& s, verdict result, std::string why)
     {
-        bool const waited_for = s.deadline != steady_time::max();
-        if (!waited_for && result == verdict::rejected)
-            environment_->report("coordinator " + names_[s.link] + " refused an outcome: " + why);
-        s.result = result;
-        s.why = std::move(why);
-        s.done.notify();
+        if (s.is_half()) {
+            if (s.waiter)
+                *s.answer = {result, std::move(why)};
+        } else if (result == verdict::rejected) {
+            if (auto* const waiter = s.told.front().waiter)
+                waiter->error = std::make_exception_ptr(make_error(errc::transaction_conflict, why));
+            else
+                environment_->report("coordinator " + names_[s.link] + " refused an outcome: " + why);
+        }
     }
 
     asio::awaitable<void> keep_time()
@@ -311,38 +404,30 @@ private:
     // @return when to look again; nothing when it is over.
     std::optional<steady_time> look_at_clock()
     {
+        pending_list resumed;
+        auto const next = look_at_clock(resumed);
+        completions::post(std::move(resumed));
+        return next;
+    }
+
+    std::optional<steady_time> look_at_clock(pending_list& resumed)
+    {
         std::lock_guard const lock{mutex_};
         if (stopping_)
             return std::nullopt;
         auto const now = environment_->steady_now();
-        next_ = steady_time::max();
-        std::vector<std::size_t> silent;
-        for (auto at = pending_.begin(); at != pending_.end();) {
-            auto const s = at->second;
-            if (s->deadline <= now) {
-                s->deadline = steady_time::max();
-                s->done.notify();
-                if (!is_repeated(*s)) {
-                    silent.push_back(s->link);
-                    at = pending_.erase(at);
-                    continue;
-                }
-            }
-            if (s->again_at <= now) {
-                s->again_at = steady_time::max();
-                at = pending_.erase(at);
-                publish(s, compose(*s->told));
-                continue;
-            }
-            next_ = std::min({next_, s->deadline, s->again_at});
-            ++at;
+        auto due = sent_.take_due(now, resumed);
+        next_ = due.next;
+        for (auto& s : due.again) {
+            next_ = std::min(next_, s.deadline);
+            publish(std::move(s), resumed);
         }
-        for (auto const i : silent)
-            avoid(i, now);
+        for (auto const i : due.silent)
+            avoid(i, now, resumed);
         return next_;
     }
 
-    void avoid(std::size_t i, steady_time now)
+    void avoid(std::size_t i, steady_time now, pending_list& resumed)
     {
         auto& l = links_[i];
         if (l.avoided_until > now)
@@ -351,27 +436,34 @@ private:
         l.publisher->close();
         l.publisher = std::make_shared<publisher_type>(transport_->open_publisher(transactions_topic, names_[i]));
         run_in_background(drain(l.publisher));
-        auto const before = std::exchange(pending_, {});
-        for (auto const& [tag, s] : before) {
-            if (s->link != i || s->again_at != steady_time::max())
-                pending_.emplace(tag, s);
-            else if (is_repeated(*s))
-                publish(s, compose(*s->told));
+        for (auto& s : sent_.take_sent(i))
+            if (s.is_repeated())
+                publish(std::move(s), resumed);
             else
-                s->done.notify();
-        }
+                s.resume(resumed);
     }
 
     void close_all()
     {
-        std::lock_guard const lock{mutex_};
-        stopping_ = true;
+        pending_list resumed;
+        {
+            std::lock_guard const lock{mutex_};
+            stopping_ = true;
+            for (auto& l : links_)
+                l.publisher->close();
+            give_up_all(resumed);
+            tick_->notify();
+        }
+        completions::post(std::move(resumed));
+    }
+
+    void give_up_all(pending_list& resumed) noexcept
+    {
+        sent_.give_up_all(resumed);
         for (auto& l : links_)
-            l.publisher->close();
-        for (auto const& [tag, s] : pending_)
-            s->done.notify();
-        pending_.clear();
-        tick_->notify();
+            for (auto const& t : std::exchange(l.collected, {}))
+                if (t.waiter)
+                    resumed.push_back(*t.waiter);
     }
 
     bool is_done()
@@ -402,13 +494,13 @@ private:
     alarm alarm_;
     std::mutex mutex_; // guards what follows
     std::vector<coordinator> links_;
-    std::map<std::uint64_t, sending_ptr> pending_; // by tag
-    std::uint64_t last_tag_ = 0;
+    sendings sent_;
     steady_time next_ = steady_time::max();
     int running_ = 0;
     bool started_ = false;
     bool draining_ = false;
     bool stopping_ = false;
+    std::shared_ptr<coordinator_links*> const self_ = std::make_shared<coordinator_links*>(this); // for late cancellations
 };
 
 } // namespace cosaga::detail

@@ -154,39 +154,41 @@ private:
     {
         std::vector<coordinator_request> requests;
         requests.reserve(batch.size());
-        for (auto& d : batch) {
-            coordinator_request r;
-            r.tag = d.tag;
-            r.service = std::move(d.sender);
+        for (auto& d : batch)
             try {
-                read_content(r, std::move(d.content));
-                requests.push_back(std::move(r));
+                read(std::move(d.content), d.tag, d.sender, requests);
             } catch (std::exception const& e) {
-                refuse(r, e.what());
+                refuse(d.tag, d.sender, e.what());
             }
-        }
         return requests;
     }
 
-    void read_content(coordinator_request& r, message m)
+    void read(message m, std::uint64_t tag, std::string const& sender, std::vector<coordinator_request>& requests)
     {
-        auto const refuse_if = [](bool wrong, std::string const& why) {
-            if (wrong)
-                throw make_error(errc::rejected, why);
-        };
-        auto const service = services_.find(r.service);
-        refuse_if(service == services_.end(), "no route to check back with the service '" + r.service + "'");
-        refuse_if(m.source != r.service, "the message says that it is from '" + m.source + "'");
-        auto const topic = m.find_header(half_topic_header);
-        if (topic.empty()) {
+        refuse_if(!services_.contains(sender), "no route to check back with the service '" + sender + "'");
+        refuse_if(m.source != sender, "the message says that it is from '" + m.source + "'");
+        coordinator_request r;
+        r.tag = tag;
+        r.service = sender;
+        if (m.find_header(half_topic_header).empty()) {
             r.outcome = outcome_of(m);
-            auto const about = message_id::parse(m.payload);
-            refuse_if(!r.outcome || !about, "neither a half message nor an outcome");
-            r.about = *about;
-            return;
+            auto const about = parse_ids(m.payload);
+            refuse_if(!r.outcome || about.empty(), "neither a half message nor outcomes");
+            for (auto const& id : about) {
+                r.about = id;
+                requests.push_back(r);
+            }
+        } else {
+            read_half(r, std::move(m));
+            requests.push_back(std::move(r));
         }
-        refuse_if(topic.starts_with(reserved_prefix), "the topic '" + std::string{topic} + "' is reserved");
-        refuse_if(transport_->consumers_of(topic).empty(), "no destination is declared for the topic '" + std::string{topic} + "'");
+    }
+
+    void read_half(coordinator_request& r, message m)
+    {
+        std::string const topic{m.find_header(half_topic_header)};
+        refuse_if(topic.starts_with(reserved_prefix), "the topic '" + topic + "' is reserved");
+        refuse_if(transport_->consumers_of(topic).empty(), "no destination is declared for the topic '" + topic + "'");
         auto const now = environment_->now();
         auto const is_remembered = [&](time_point t) { return t >= now - options_.retention && t <= now + options_.retention; };
         refuse_if(!m.id.is_time_ordered() || !is_remembered(m.id.time()) || !is_remembered(m.time),
@@ -194,20 +196,26 @@ private:
         auto const instructions = read_instructions(m);
         r.checks = instructions.checks.value_or(options_.checks);
         r.about = m.id;
-        m.topic = std::string{topic};
+        m.topic = topic;
         std::erase_if(m.headers, [](header const& h) { return h.name == half_topic_header; });
         check_limits(m, transport_->limits());
         r.content = std::make_shared<message>(std::move(m));
     }
 
-    void refuse(coordinator_request const& r, std::string const& why)
+    static void refuse_if(bool wrong, std::string const& why)
     {
-        environment_->report("coordinator " + options_.name + " refused something of " + r.service + ": " + why);
+        if (wrong)
+            throw make_error(errc::rejected, why);
+    }
+
+    void refuse(std::uint64_t tag, std::string const& service, std::string const& why)
+    {
+        environment_->report("coordinator " + options_.name + " refused something of " + service + ": " + why);
         {
             std::lock_guard const lock{mutex_};
             ++counters_.refused;
         }
-        subscription_.reject(r.tag, why);
+        subscription_.reject(tag, why);
     }
 
     // A batch that the store could not take is tried again.
@@ -250,16 +258,24 @@ private:
         std::vector<std::uint64_t> tags;
         tags.reserve(requests.size());
         auto const now = environment_->now();
-        for (auto const& r : requests) {
-            if (!r.refused.empty()) {
-                refuse(r, r.refused);
-                continue;
+        for (std::size_t i = 0; i < requests.size();) {
+            // All that came in one message.
+            auto const tag = requests[i].tag;
+            std::string const* refused = nullptr;
+            auto const first = i;
+            for (; i < requests.size() && requests[i].tag == tag; ++i) {
+                auto const& r = requests[i];
+                if (!r.refused.empty())
+                    refused = refused ? refused : &r.refused;
+                else if (!r.outcome)
+                    services_.at(r.service)->look_at(now + r.checks.first);
+                else if (*r.outcome == transaction_outcome::ongoing || *r.outcome == transaction_outcome::unknown)
+                    services_.at(r.service)->look_at(now); // what is due next has changed
             }
-            tags.push_back(r.tag);
-            if (!r.outcome)
-                services_.at(r.service)->look_at(now + r.checks.first);
-            else if (*r.outcome == transaction_outcome::ongoing || *r.outcome == transaction_outcome::unknown)
-                services_.at(r.service)->look_at(now); // what is due next has changed
+            if (refused)
+                refuse(tag, requests[first].service, *refused);
+            else
+                tags.push_back(tag);
         }
         subscription_.acknowledge(std::move(tags));
         std::lock_guard const lock{mutex_};

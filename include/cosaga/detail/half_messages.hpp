@@ -20,10 +20,12 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <span>
 #include <stdexcept>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -137,18 +139,20 @@ private:
 
     check_options options_of(message const& m) const { return read_instructions(m).checks.value_or(options_.checks); }
 
-    struct located_half {
-        queue_name queue;
-        message_state state;
-        message_row row;
-        transaction_outcome outcome = transaction_outcome::unknown; // now
+    struct decided_half {
+        located_row found;
+        transaction_outcome outcome;
     };
     struct batch {
         std::vector<coordinator_request const*> fresh;    // half messages to be stored
         std::map<message_id, std::string_view> fresh_ids; // of those, with their services
-        std::vector<located_half> decided;
+        std::vector<decided_half> decided;
         std::map<std::pair<std::string_view, message_id>, transaction_outcome> outcomes; // of those, by service and id
-        bool trusting = true; // in what is remembered of recent ones
+    };
+    // What the tables say about the ids of a batch.
+    struct looked_up {
+        std::unordered_map<message_id, located_row> rows;                            // whoever they are of
+        std::map<std::pair<std::string_view, message_id>, std::optional<mark>> marks; // of those without a row, by service
     };
 
     // First everything is looked up, then rows go, then rows come: a look-up writes what is staged, and one by one that is slow.
@@ -156,92 +160,117 @@ private:
     {
         coordinator_counters done;
         batch b;
-        b.trusting = trusting;
+        b.decided.reserve(requests.size());
+        b.fresh.reserve(requests.size());
+        std::vector<coordinator_request*> others;
         for (auto& r : requests) {
             r.refused.clear();
-            if (!r.outcome)
-                look_up_new(tx, r, b);
+            auto recent = trusting && decides(r) ? find_recent(r) : std::nullopt;
+            if (recent)
+                decide(r, std::move(*recent), b);
             else
-                look_up_decided(tx, r, b, done);
+                others.push_back(&r);
         }
+        auto known = look_up(tx, others);
+        for (auto* const r : others)
+            if (r->outcome)
+                take_outcome(tx, *r, known, b, done);
+            else
+                take_new(*r, known, b);
         erase(tx, b);
         remember(tx, b);
         for (auto& half : b.decided) {
             bool const commits = half.outcome == transaction_outcome::commit;
             ++(commits ? done.committed : done.rolled_back);
             if (commits)
-                send(tx, half);
+                send(tx, half.found.row);
         }
-        for (auto const* const r : b.fresh)
-            store(tx, *r);
+        store(tx, b);
         done.prepared = b.fresh.size();
         return done;
     }
 
+    static bool decides(coordinator_request const& r) noexcept
+    {
+        return r.outcome == transaction_outcome::commit || r.outcome == transaction_outcome::rollback;
+    }
+
+    static looked_up look_up(transaction_type& tx, std::vector<coordinator_request*> const& requests)
+    {
+        looked_up known;
+        if (requests.empty())
+            return known;
+        std::vector<message_id> ids;
+        std::set<std::string_view> services;
+        for (auto const* const r : requests) {
+            ids.push_back(r->about);
+            services.insert(r->service);
+        }
+        for (auto const service : services)
+            while (take_redriven(tx, queue_of(std::string{service})))
+                ;
+        for (auto& row : tx.find(ids))
+            if (row.state != message_state::delayed && row.queue == queue_of(row.queue.consumer))
+                known.rows.emplace(row.row.content.id, std::move(row));
+        for (auto const service : services) {
+            std::vector<message_id> missing;
+            for (auto const* const r : requests)
+                if (r->service == service && !known.rows.contains(r->about))
+                    missing.push_back(r->about);
+            auto marks = tx.find_marks(scope_of(service), missing);
+            for (std::size_t i = 0; i < missing.size(); ++i)
+                if (marks[i])
+                    known.marks.emplace(std::pair{service, missing[i]}, std::move(marks[i]));
+        }
+        return known;
+    }
+
     // One that is stored, or was resolved, has come again. No two services have one of the same id.
-    static void look_up_new(transaction_type& tx, coordinator_request& r, batch& b)
+    static void take_new(coordinator_request& r, looked_up const& known, batch& b)
     {
         auto const now = b.fresh_ids.find(r.about);
-        if (now != b.fresh_ids.end()) {
+        auto const half = known.rows.find(r.about);
+        if (now != b.fresh_ids.end())
             r.refused = now->second == r.service ? "" : id_of_another;
-            return;
+        else if (half != known.rows.end())
+            r.refused = half->second.queue.consumer == r.service ? "" : id_of_another;
+        else if (!known.marks.contains({r.service, r.about})) {
+            b.fresh_ids.emplace_hint(b.fresh_ids.end(), r.about, r.service);
+            b.fresh.push_back(&r);
         }
-        if (auto const half = find(tx, r)) {
-            r.refused = half->queue.consumer == r.service ? "" : id_of_another;
-            return;
-        }
-        if (tx.find_mark(scope_of(r.service), r.about))
-            return;
-        b.fresh_ids.emplace(r.about, r.service);
-        b.fresh.push_back(&r);
     }
 
-    void look_up_decided(transaction_type& tx, coordinator_request& r, batch& b, coordinator_counters& done)
+    void take_outcome(transaction_type& tx, coordinator_request& r, looked_up& known, batch& b, coordinator_counters& done)
     {
-        bool const decides = *r.outcome == transaction_outcome::commit || *r.outcome == transaction_outcome::rollback;
-        std::optional<located_half> half;
-        if (!b.outcomes.contains({r.service, r.about})) {
-            half = decides && b.trusting ? find_recent(r) : std::nullopt;
-            if (!half)
-                half = find(tx, r);
-        }
-        if (!half || half->queue.consumer != r.service) // to any other it is as if there were none
-            compare(tx, r, b);
-        else if (decides) {
-            half->outcome = *r.outcome;
-            b.outcomes.emplace(std::pair{std::string_view{r.service}, r.about}, *r.outcome);
-            b.decided.push_back(std::move(*half));
-        } else if (half->state == message_state::prepared)
-            done.parked += wait_on(tx, r, *half) ? 1 : 0;
+        auto const half = known.rows.find(r.about);
+        // To any other service it is as if there were none.
+        if (half == known.rows.end() || half->second.queue.consumer != r.service || b.outcomes.contains({r.service, r.about}))
+            compare(r, known, b);
+        else if (decides(r))
+            decide(r, std::move(half->second), b);
+        else if (half->second.state == message_state::prepared)
+            done.parked += wait_on(tx, r, half->second) ? 1 : 0;
     }
 
-    std::optional<located_half> find_recent(coordinator_request const& r)
+    static void decide(coordinator_request const& r, located_row half, batch& b)
+    {
+        b.outcomes.emplace(std::pair{std::string_view{r.service}, r.about}, *r.outcome);
+        b.decided.push_back({std::move(half), *r.outcome});
+    }
+
+    std::optional<located_row> find_recent(coordinator_request const& r)
     {
         auto recent = recent_.take(r.about);
         if (!recent || recent->service != r.service)
             return std::nullopt;
-        located_half half{.queue = queue_of(r.service), .state = message_state::prepared, .row = {}};
+        located_row half{queue_of(r.service), message_state::prepared, {}};
         half.row.seq = recent->seq;
         half.row.content = std::move(*recent->content);
         return half;
     }
 
-    // Whoever it is of.
-    static std::optional<located_half> find(transaction_type& tx, coordinator_request const& r)
-    {
-        auto const queue = queue_of(r.service);
-        do {
-            for (auto const state : {message_state::prepared, message_state::dead}) {
-                auto found = tx.find(r.about, state);
-                if (found && found->queue == queue_of(found->queue.consumer))
-                    return located_half{.queue = std::move(found->queue), .state = state, .row = std::move(found->row)};
-            }
-        } while (take_redriven(tx, queue));
-        return std::nullopt;
-    }
-
     // @return true if that was the last check.
-    bool wait_on(transaction_type& tx, coordinator_request const& r, located_half& half)
+    bool wait_on(transaction_type& tx, coordinator_request const& r, located_row& half)
     {
         auto const options = options_of(half.row.content);
         auto& row = half.row;
@@ -250,6 +279,7 @@ private:
         row.last_error = ongoing ? "the local transaction was still running" : "the service could not say";
         if (row.attempts >= options.most) {
             park(tx, half.queue, row);
+            half.state = message_state::dead;
             return true;
         }
         row.due_at = tx.now() + (ongoing ? options.interval : check_delay(options, row.attempts));
@@ -266,29 +296,39 @@ private:
     }
 
     /// An outcome whose half message is not here any more: it came before, or another one did.
-    static void compare(transaction_type& tx, coordinator_request& r, batch const& b)
+    static void compare(coordinator_request& r, looked_up const& known, batch const& b)
     {
         auto const now = b.outcomes.find({r.service, r.about});
-        auto const known = now != b.outcomes.end() ? std::optional{mark_of(now->second)} : tx.find_mark(scope_of(r.service), r.about);
-        if (!known)
+        auto const before = known.marks.find({r.service, r.about});
+        if (now == b.outcomes.end() && before == known.marks.end()) {
             r.refused = "no such half message: it was never stored here, was discarded, or is older than what is remembered";
-        else if (*r.outcome == transaction_outcome::commit && *known != fence_marks::committed)
+            return;
+        }
+        auto const outcome = now != b.outcomes.end() ? mark_of(now->second) : *before->second;
+        if (*r.outcome == transaction_outcome::commit && outcome != fence_marks::committed)
             r.refused = "the half message was rolled back before";
-        else if (*r.outcome == transaction_outcome::rollback && *known != fence_marks::rolled_back)
+        else if (*r.outcome == transaction_outcome::rollback && outcome != fence_marks::rolled_back)
             r.refused = "the half message was committed before";
     }
 
     static void erase(transaction_type& tx, batch const& b)
     {
         std::map<std::pair<queue_name, message_state>, std::vector<std::int64_t>> gone;
-        for (auto const& half : b.decided)
-            gone[{half.queue, half.state}].push_back(half.row.seq);
-        for (auto const& [where, seqs] : gone)
-            if (tx.erase(where.first, where.second, seqs) != seqs.size())
+        auto* where = static_cast<std::pair<std::pair<queue_name, message_state> const, std::vector<std::int64_t>>*>(nullptr);
+        for (auto const& half : b.decided) {
+            auto const& f = half.found;
+            if (!where || where->first.second != f.state || where->first.first != f.queue)
+                where = &*gone.try_emplace({f.queue, f.state}).first;
+            where->second.push_back(f.row.seq);
+        }
+        for (auto& [place, seqs] : gone) {
+            std::sort(seqs.begin(), seqs.end()); // those that follow each other go at once
+            if (tx.erase(place.first, place.second, seqs) != seqs.size())
                 throw std::logic_error{"a half message is not where it was"}; // looked for again in the table
+        }
     }
 
-    static std::string scope_of(std::string const& service) { return "half messages/" + service; }
+    static std::string scope_of(std::string_view service) { return "half messages/" + std::string{service}; }
     static mark mark_of(transaction_outcome o)
     {
         return mark{o == transaction_outcome::commit ? fence_marks::committed : fence_marks::rolled_back};
@@ -297,9 +337,9 @@ private:
     // As many old outcomes go as new ones come.
     void remember(transaction_type& tx, batch const& b)
     {
-        std::map<std::pair<std::string, transaction_outcome>, std::vector<message_id>> fresh;
+        std::map<std::pair<std::string_view, transaction_outcome>, std::vector<message_id>> fresh;
         for (auto const& half : b.decided)
-            fresh[{half.queue.consumer, half.outcome}].push_back(half.row.content.id);
+            fresh[{half.found.queue.consumer, half.outcome}].push_back(half.found.row.content.id);
         for (auto const& [of, ids] : fresh) {
             auto const scope = scope_of(of.first);
             tx.insert_marks(scope, ids, mark_of(of.second));
@@ -307,21 +347,30 @@ private:
         }
     }
 
-    void send(transaction_type& tx, located_half& half)
+    void send(transaction_type& tx, message_row& half)
     {
-        auto& m = half.row.content;
+        auto& m = half.content;
         auto const delay = m.time + read_instructions(m).delay - tx.now();
         remove_instructions(m);
         outbox_->stage(tx, std::move(m), std::max(delay, duration::zero()));
     }
 
-    void store(transaction_type& tx, coordinator_request const& r)
+    void store(transaction_type& tx, batch const& b)
     {
-        message_row row;
-        row.content = *r.content;
-        row.due_at = tx.now() + r.checks.first;
-        tx.append(queue_of(r.service), message_state::prepared, {&row, 1});
-        recent_.add(r.about, {r.service, row.seq, r.content});
+        std::map<std::string_view, std::vector<coordinator_request const*>> by_service;
+        for (auto const* const r : b.fresh)
+            by_service[r->service].push_back(r);
+        std::vector<message_row> rows;
+        for (auto const& [service, requests] : by_service) {
+            rows.assign(requests.size(), {});
+            for (std::size_t i = 0; i < rows.size(); ++i) {
+                rows[i].content = *requests[i]->content;
+                rows[i].due_at = tx.now() + requests[i]->checks.first;
+            }
+            tx.append(queue_of(std::string{service}), message_state::prepared, rows);
+            for (std::size_t i = 0; i < rows.size(); ++i)
+                recent_.add(requests[i]->about, {requests[i]->service, rows[i].seq, requests[i]->content});
+        }
     }
 
     // What an operator has redriven is checked again, from the start. @return true if there was something.

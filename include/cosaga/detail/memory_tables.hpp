@@ -15,6 +15,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <unordered_set>
 #include <utility>
 #include <vector>
 
@@ -78,15 +79,16 @@ public:
         return rows->by_due.begin()->first;
     }
 
-    std::optional<located_row> find(message_id const& id, message_state state) const
+    std::vector<located_row> find(std::span<message_id const> ids) const
     {
-        if (state == message_state::ready)
-            return std::nullopt; // as in every store: the hot state has no index by id
+        std::unordered_set<message_id> const wanted(ids.begin(), ids.end());
+        std::vector<located_row> found;
         for (auto const& [name, q] : disk_->queues_)
-            for (auto const& [seq, row] : q.states[index(state)].by_seq)
-                if (row.content.id == id)
-                    return located_row{name, row};
-        return std::nullopt;
+            for (auto const state : {message_state::delayed, message_state::prepared, message_state::dead})
+                for (auto const& [seq, row] : q.states[index(state)].by_seq)
+                    if (wanted.contains(row.content.id))
+                        found.push_back({name, state, row});
+        return found;
     }
 
     std::size_t erase(queue_name const& name, message_state state, std::span<std::int64_t const> seqs)
@@ -164,14 +166,16 @@ public:
         return before;
     }
 
-    std::optional<mark> find_mark(std::string_view scope, message_id const& id) const
+    std::vector<std::optional<mark>> find_marks(std::string_view scope, std::span<message_id const> ids) const
     {
+        std::vector<std::optional<mark>> found(ids.size());
         auto const known = disk_->marks_.find(scope);
-        if (known == disk_->marks_.end())
-            return std::nullopt;
-        auto const& marks = known->second.of(id);
-        auto const found = marks.find(id);
-        return found == marks.end() ? std::nullopt : std::optional{found->second.value};
+        for (std::size_t i = 0; i < ids.size() && known != disk_->marks_.end(); ++i) {
+            auto const& marks = known->second.of(ids[i]);
+            if (auto const at = marks.find(ids[i]); at != marks.end())
+                found[i] = at->second.value;
+        }
+        return found;
     }
 
     std::size_t purge_marks(std::string_view scope, time_point before, std::size_t most)

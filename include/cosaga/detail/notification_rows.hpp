@@ -175,10 +175,9 @@ public:
     std::optional<notification> find(Tx& tx, message_id const& id) const
     {
         for (bool again = true; again; again = take_all_redriven(tx)) {
-            for (auto const state : {message_state::prepared, message_state::dead})
-                if (auto row = tx.find(id, state); row && is_ours(row->queue))
-                    return describe(row->queue.consumer, state, row->row);
-            if (auto const m = tx.find_mark(topic_, id))
+            if (auto const found = find_row(tx, id))
+                return describe(found->queue.consumer, found->state, found->row);
+            if (auto const m = find_mark(tx, topic_, id))
                 return describe(id, *m);
         }
         return std::nullopt;
@@ -197,8 +196,8 @@ public:
     /// @return its destination; nothing if it was not given up.
     std::optional<std::string> restart(Tx& tx, message_id const& id) const
     {
-        auto found = tx.find(id, message_state::dead);
-        if (!found || !is_ours(found->queue))
+        auto found = find_row(tx, id);
+        if (!found || found->state != message_state::dead)
             return std::nullopt;
         begin_again(tx, found->queue, message_state::dead, found->row);
         return found->queue.consumer;
@@ -268,10 +267,16 @@ private:
     bool is_known(Tx& tx, std::string const& destination, message_id const& id) const
     {
         take_redriven(tx, queue_of(destination));
-        for (auto const state : {message_state::prepared, message_state::dead})
-            if (auto const row = tx.find(id, state); row && is_ours(row->queue))
-                return true;
-        return tx.find_mark(topic_, id).has_value();
+        return find_row(tx, id) || find_mark(tx, topic_, id);
+    }
+
+    // Of ours, pending or given up.
+    std::optional<located_row> find_row(Tx& tx, message_id const& id) const
+    {
+        for (auto& found : tx.find({&id, 1}))
+            if (is_ours(found.queue) && found.state != message_state::delayed)
+                return std::move(found);
+        return std::nullopt;
     }
 
     static void give_up(

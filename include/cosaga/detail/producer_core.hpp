@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cosaga/component.hpp>
+#include <cosaga/detail/running_sends.hpp>
 #include <cosaga/environment.hpp>
 #include <cosaga/message.hpp>
 #include <cosaga/message_id.hpp>
@@ -36,7 +37,7 @@ public:
 class producer_core : public component {
 public:
     /// Held by each `send` as long as it runs: `stop` waits for it. It may outlive the producer.
-    virtual std::shared_ptr<void> enter() = 0;
+    virtual running_sends::one enter() = 0;
     /// A message without type and payload.
     virtual message compose(std::string_view topic, transaction_options const& options) = 0;
     /// Has it stored by a coordinator, which gives it a new id.
@@ -47,7 +48,7 @@ public:
     virtual void tell(prepared_half const& half, transaction_outcome outcome) = 0;
     /// The same, and waits for the coordinator, but not for long.
     /// @throws system_error `errc::transaction_conflict`
-    virtual asio::awaitable<void> resolve(prepared_half half, transaction_outcome outcome) = 0;
+    virtual asio::awaitable<void> resolve(prepared_half const& half, transaction_outcome outcome) = 0;
 };
 
 /// Defined in impl/transactional_producer.ipp, away from those who use it.

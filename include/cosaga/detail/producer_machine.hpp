@@ -52,7 +52,7 @@ public:
 
     asio::awaitable<void> stop() override { return run_on(strand_, do_stop()); }
 
-    std::shared_ptr<void> enter() override { return sends_.enter(); }
+    running_sends::one enter() override { return sends_.enter(); }
 
     message compose(std::string_view topic, transaction_options const& options) override
     {
@@ -88,13 +88,14 @@ public:
             // Another id each time: what was sent may be stored after all, and is then rolled back by a check-back.
             m.id = ids_();
             prepared_half const half{m.id, link};
-            auto const sent = links_.send_half(link, link == order.back() ? std::move(m) : m, options_.prepare_timeout);
-            co_await sent->done.wait();
-            if (sent->result == verdict::accepted)
+            half_answer got;
+            auto sending = links_.send_half(link, link == order.back() ? std::move(m) : m, options_.prepare_timeout, got);
+            co_await std::move(sending);
+            if (got.result == verdict::accepted)
                 co_return half;
-            if (sent->result == verdict::rejected)
-                throw make_error(errc::rejected, "the coordinator " + links_.name(link) + " refused the half message: " + sent->why);
-            why += (why.empty() ? "" : "; ") + links_.name(link) + ": " + (sent->why.empty() ? "no answer in time" : sent->why);
+            if (got.result == verdict::rejected)
+                throw make_error(errc::rejected, "the coordinator " + links_.name(link) + " refused the half message: " + got.why);
+            why += (why.empty() ? "" : "; ") + links_.name(link) + ": " + (got.why.empty() ? "no answer in time" : got.why);
         }
         links_.require_running();
         throw make_error(errc::unreachable, "no coordinator has taken the half message, so the local transaction was not started: " + why);
@@ -116,15 +117,12 @@ public:
 
     void tell(prepared_half const& half, transaction_outcome outcome) override
     {
-        links_.send_outcome(half.coordinator, {half.id, outcome}, duration::zero());
+        links_.tell(half.coordinator, {half.id, outcome});
     }
 
-    asio::awaitable<void> resolve(prepared_half half, transaction_outcome outcome) override
+    asio::awaitable<void> resolve(prepared_half const& half, transaction_outcome outcome) override
     {
-        auto const sent = links_.send_outcome(half.coordinator, {half.id, outcome}, options_.resolve_timeout);
-        co_await sent->done.wait();
-        if (sent->result == verdict::rejected)
-            throw make_error(errc::transaction_conflict, sent->why);
+        return links_.send_outcome(half.coordinator, {half.id, outcome}, options_.resolve_timeout);
     }
 
 private:
@@ -141,7 +139,7 @@ private:
     void answer(std::string const& coordinator, message_id const& id, transaction_outcome outcome)
     {
         if (auto const link = links_.find(coordinator)) // of others nothing is asked
-            links_.send_outcome(*link, {id, outcome}, duration::zero());
+            links_.tell(*link, {id, outcome});
     }
 
     asio::awaitable<void> do_stop()

@@ -17,15 +17,29 @@ namespace cosaga::detail {
 /// @par Thread safety
 /// any thread; one coroutine waits.
 class running_sends {
+    struct shared;
+
 public:
     explicit running_sends(asio::any_io_executor executor) : shared_{std::make_shared<shared>(std::move(executor))} {}
 
-    /// One more, until the result is destroyed, which may outlive this.
-    std::shared_ptr<void> enter()
-    {
-        shared_->add();
-        return {nullptr, [s = shared_](std::nullptr_t) { s->remove(); }};
-    }
+    /// Counts as running until it is destroyed; it may outlive what it came from.
+    class one {
+    public:
+        one(one&& other) = default;
+        one& operator=(one&&) = delete;
+        ~one()
+        {
+            if (shared_)
+                shared_->remove();
+        }
+
+    private:
+        friend running_sends;
+        explicit one(std::shared_ptr<shared> s) : shared_{std::move(s)} { shared_->add(); }
+        std::shared_ptr<shared> shared_;
+    };
+
+    one enter() { return one{shared_}; }
 
     asio::awaitable<void> wait_for_all()
     {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cosaga/detail/sqlite_handle.hpp>
+#include <cosaga/detail/sqlite_id_range.hpp>
 #include <cosaga/detail/sqlite_messages.hpp>
 #include <cosaga/message_id.hpp>
 #include <cosaga/storage.hpp>
@@ -44,11 +45,16 @@ public:
         return before;
     }
 
-    std::optional<mark> find_mark(std::string_view scope, message_id const& id)
+    std::vector<std::optional<mark>> find_marks(std::string_view scope, std::span<message_id const> ids)
     {
         handle_->require_transaction();
+        std::vector<std::optional<mark>> found(ids.size());
         auto const number = scope_number(scope, false);
-        return number ? find(*number, id) : std::nullopt;
+        if (!number || are_all_new(*number, ids))
+            return found;
+        for (std::size_t i = 0; i < ids.size(); ++i)
+            found[i] = find(*number, ids[i]);
+        return found;
     }
 
     std::size_t purge_marks(std::string_view scope, time_point before, std::size_t most)
@@ -88,6 +94,19 @@ private:
         if (code != SQLITE_DONE && (code & 0xff) != SQLITE_CONSTRAINT)
             handle_->fail(code, "cannot use", errc::store_failed);
         return code == SQLITE_DONE;
+    }
+
+    // The same: mostly none of them is there.
+    bool are_all_new(std::int64_t number, std::span<message_id const> ids)
+    {
+        sqlite_id_range const range{ids};
+        if (ids.empty() || !std::all_of(ids.begin(), ids.end(), [](message_id const& id) { return id.is_time_ordered(); }))
+            return ids.empty();
+        bool found = false;
+        auto const walked = range.walk(
+            [&](auto const& first, auto const& last, std::int64_t most) { return select_range_.run(*handle_, number * 2, first, last, most); },
+            [&](auto const&) { found = true; });
+        return walked && !found;
     }
 
     bool insert(std::int64_t number, message_id const& id, mark const& value, time_point now)
@@ -132,6 +151,7 @@ private:
 
     sqlite_query insert_many_{insert_many_sql()};
     sqlite_query insert_{"INSERT INTO cosaga_marks VALUES(?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING"};
+    sqlite_query select_range_{"SELECT id FROM cosaga_marks WHERE scope = ?1 AND id BETWEEN ?2 AND ?3 ORDER BY id LIMIT ?4"};
     sqlite_query select_{"SELECT value FROM cosaga_marks WHERE scope = ?1 AND id = ?2"};
     // Neither makes a temporary table unless there is something to delete: mostly there is not.
     sqlite_query purge_ordered_{"DELETE FROM cosaga_marks WHERE scope = ?1 AND id < coalesce("

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cosaga/detail/sqlite_handle.hpp>
+#include <cosaga/detail/sqlite_id_range.hpp>
 #include <cosaga/detail/sqlite_queues.hpp>
 #include <cosaga/detail/wire.hpp>
 #include <cosaga/error.hpp>
@@ -123,18 +124,20 @@ public:
         return std::nullopt;
     }
 
-    std::optional<located_row> find(message_id const& id, message_state state)
+    std::vector<located_row> find(std::span<message_id const> ids)
     {
-        if (state == message_state::ready)
-            return std::nullopt; // the hot state has no index by id
         handle_->require_transaction();
         flush();
-        auto found = find_.run(*handle_, bytes_as_blob(id.bytes()), static_cast<std::int64_t>(state));
-        if (!found.step())
-            return std::nullopt;
-        auto name = queues_.name_of(found.integer(0) >> (seq_bits + 2));
-        auto row = row_of(found, name);
-        return located_row{std::move(name), std::move(row)};
+        std::vector<located_row> rows;
+        for (auto const position : positions_of(ids)) {
+            auto found = at_.run(*handle_, position);
+            if (!found.step())
+                continue;
+            auto name = queues_.name_of(position >> (seq_bits + 2));
+            auto row = row_of(found, name);
+            rows.push_back({std::move(name), static_cast<message_state>((position >> seq_bits) & 3), std::move(row)});
+        }
+        return rows;
     }
 
     std::size_t erase(queue_name const& name, message_state state, std::span<std::int64_t const> seqs)
@@ -293,6 +296,23 @@ private:
         return visible(name);
     }
 
+    std::vector<std::int64_t> positions_of(std::span<message_id const> ids)
+    {
+        std::vector<std::int64_t> positions;
+        sqlite_id_range const range{ids};
+        auto const walked = range.walk([&](auto const& first, auto const& last, std::int64_t most) { return range_.run(*handle_, first, last, most); },
+            [&](auto const& row) { positions.push_back(row.integer(1)); });
+        if (walked)
+            return positions;
+        positions.clear();
+        for (auto const& id : range.ids()) {
+            auto found = find_.run(*handle_, bytes_as_blob(id.bytes()));
+            while (found.step())
+                positions.push_back(found.integer(0));
+        }
+        return positions;
+    }
+
     bool set_waiting(sqlite_query& query, sqlite_queue const& q, std::int64_t from, std::int64_t to, message_state state,
         message_row const& row)
     {
@@ -401,7 +421,9 @@ private:
     sqlite_query read_{select("position > ?1 AND position <= ?2 ORDER BY position LIMIT ?3")};
     sqlite_query read_due_{select("waiting = ?1 AND due_at <= ?2 ORDER BY due_at, position LIMIT ?3")};
     sqlite_query next_due_{"SELECT due_at FROM cosaga_messages WHERE waiting = ?1 ORDER BY due_at LIMIT 1"};
-    sqlite_query find_{select("id = ?1 AND waiting IS NOT NULL AND (waiting & 3) = ?2 LIMIT 1")};
+    sqlite_query at_{select("position = ?1")};
+    sqlite_query find_{"SELECT position FROM cosaga_messages WHERE id = ?1 AND waiting IS NOT NULL"};
+    sqlite_query range_{"SELECT id, position FROM cosaga_messages WHERE id BETWEEN ?1 AND ?2 AND waiting IS NOT NULL ORDER BY id LIMIT ?3"};
     sqlite_query erase_{"DELETE FROM cosaga_messages WHERE position BETWEEN ?1 AND ?2"};
     sqlite_query move_{"UPDATE cosaga_messages SET position = ?2, waiting = ?3, due_at = ?4, attempts = ?5, last_error = ?6 "
                        "WHERE position = ?1"};

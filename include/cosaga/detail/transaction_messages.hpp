@@ -34,7 +34,8 @@ inline constexpr std::string_view reserved_header_prefix = "cosaga";
 /// No delay and no time between checks is longer: sums with times cannot overflow.
 inline constexpr duration longest_delay = std::chrono::hours{24 * 366};
 
-/// Outcomes and check-backs: the type says which, the payload is the id of the half message in text form.
+/// Outcomes and check-backs: the type says which, the payload is the id of the half message in text form. Outcomes of one kind may come
+/// together, their ids separated by a space each.
 inline constexpr std::array<std::string_view, 4> outcome_types{
     "cosaga.commit", "cosaga.rollback", "cosaga.ongoing", "cosaga.unknown"};
 inline constexpr std::string_view check_type = "cosaga.check";
@@ -64,6 +65,25 @@ inline message make_control(
     m.content_type = "text/plain";
     m.payload = about.to_string();
     return m;
+}
+
+/// Outcomes in one message.
+inline constexpr std::size_t most_outcomes = 64;
+
+/// The ids of half messages that a payload names; none for anything else.
+inline std::vector<message_id> parse_ids(std::string_view text)
+{
+    constexpr std::size_t length = 36;
+    if ((text.size() + 1) % (length + 1) != 0 || (text.size() + 1) / (length + 1) > most_outcomes)
+        return {};
+    std::vector<message_id> ids;
+    for (; text.size() >= length; text.remove_prefix(std::min(text.size(), length + 1))) {
+        auto const id = message_id::parse(text.substr(0, length));
+        if (!id || (text.size() > length && text[length] != ' '))
+            return {};
+        ids.push_back(*id);
+    }
+    return ids;
 }
 
 /// Up to `N` whole numbers >= 0, separated by spaces; nothing for anything else.

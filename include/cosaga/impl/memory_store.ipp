@@ -51,9 +51,9 @@ COSAGA_DECL std::optional<time_point> memory_transaction::next_due(queue_name co
     return tables_->next_due(queue, state);
 }
 
-COSAGA_DECL std::optional<located_row> memory_transaction::find(message_id const& id, message_state state) const
+COSAGA_DECL std::vector<located_row> memory_transaction::find(std::span<message_id const> ids) const
 {
-    return tables_->find(id, state);
+    return tables_->find(ids);
 }
 
 COSAGA_DECL std::size_t memory_transaction::erase(
@@ -89,9 +89,9 @@ COSAGA_DECL std::vector<std::optional<mark>> memory_transaction::insert_marks(
     return tables_->insert_marks(scope, ids, value, now_);
 }
 
-COSAGA_DECL std::optional<mark> memory_transaction::find_mark(std::string_view scope, message_id const& id) const
+COSAGA_DECL std::vector<std::optional<mark>> memory_transaction::find_marks(std::string_view scope, std::span<message_id const> ids) const
 {
-    return tables_->find_mark(scope, id);
+    return tables_->find_marks(scope, ids);
 }
 
 COSAGA_DECL std::size_t memory_transaction::purge_marks(std::string_view scope, time_point before, std::size_t most)

@@ -80,9 +80,9 @@ COSAGA_DECL std::optional<time_point> sqlite_transaction::next_due(queue_name co
     return engine_->messages().next_due(queue, state);
 }
 
-COSAGA_DECL std::optional<located_row> sqlite_transaction::find(message_id const& id, message_state state)
+COSAGA_DECL std::vector<located_row> sqlite_transaction::find(std::span<message_id const> ids)
 {
-    return engine_->messages().find(id, state);
+    return engine_->messages().find(ids);
 }
 
 COSAGA_DECL std::size_t sqlite_transaction::erase(
@@ -118,9 +118,9 @@ COSAGA_DECL std::vector<std::optional<mark>> sqlite_transaction::insert_marks(
     return engine_->marks().insert_marks(scope, ids, value, now());
 }
 
-COSAGA_DECL std::optional<mark> sqlite_transaction::find_mark(std::string_view scope, message_id const& id)
+COSAGA_DECL std::vector<std::optional<mark>> sqlite_transaction::find_marks(std::string_view scope, std::span<message_id const> ids)
 {
-    return engine_->marks().find_mark(scope, id);
+    return engine_->marks().find_marks(scope, ids);
 }
 
 COSAGA_DECL std::size_t sqlite_transaction::purge_marks(std::string_view scope, time_point before, std::size_t most)

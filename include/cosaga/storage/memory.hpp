@@ -50,7 +50,7 @@ public:
     std::vector<message_row> read_due(
         queue_name const& queue, message_state state, time_point now, std::size_t most) const;
     std::optional<time_point> next_due(queue_name const& queue, message_state state) const;
-    std::optional<located_row> find(message_id const& id, message_state state) const;
+    std::vector<located_row> find(std::span<message_id const> ids) const;
     std::size_t erase(queue_name const& queue, message_state state, std::span<std::int64_t const> seqs);
     bool move(queue_name const& queue, message_state from, message_state to, message_row const& row);
     bool update(queue_name const& queue, message_state state, message_row const& row);
@@ -58,7 +58,7 @@ public:
     std::vector<queue_name> queues() const;
     std::vector<std::optional<mark>> insert_marks(
         std::string_view scope, std::span<message_id const> ids, mark const& value);
-    std::optional<mark> find_mark(std::string_view scope, message_id const& id) const;
+    std::vector<std::optional<mark>> find_marks(std::string_view scope, std::span<message_id const> ids) const;
     std::size_t purge_marks(std::string_view scope, time_point before, std::size_t most);
     bool insert_saga(saga_row const& row);
     std::optional<saga_row> find_saga(std::string_view id) const;

@@ -7,6 +7,7 @@
 #include <cosaga/testing/host.hpp>
 #include <cosaga/testing/simulated_transport.hpp>
 
+#include <chrono>
 #include <cstddef>
 #include <map>
 #include <memory>
@@ -58,6 +59,9 @@ struct memory_platform {
     }
     static void verify(memory_transaction&) {}
 };
+
+/// How often a node looks for what nobody told it of. Most of a run's virtual time is spent waiting for late retries.
+inline constexpr duration seldom = std::chrono::minutes{1};
 
 /// How many messages a store has still to send or to apply: what is not at its end.
 template <store_transaction Tx>

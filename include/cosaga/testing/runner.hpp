@@ -38,7 +38,7 @@ namespace cosaga::testing {
 class runner {
 public:
     /// @tparam Scenario a `scenario` that is made from nothing.
-    /// @param every for one that takes long: it runs with each `every`-th seed only, unless it is named. >= 1
+    /// @param every for one that takes long: beside others it runs with each `every`-th seed only. >= 1
     template <class Scenario>
     void add(std::string name, std::uint64_t every = 1)
     {
@@ -87,7 +87,7 @@ private:
         std::string text = "options:\n"
                            "  --workload NAME[,NAME...]  all unless given; there are:";
         for (auto const& s : scenarios_)
-            text += " " + s.name + (s.every > 1 ? " (else with one seed in " + std::to_string(s.every) + ")" : "");
+            text += " " + s.name + (s.every > 1 ? " (beside others with one seed in " + std::to_string(s.every) + ")" : "");
         text += "\n  --seeds A[..B]             1..1000 unless given\n"
                 "  --duration SECONDS         of virtual time with faults; 60 unless given\n"
                 "  --no KIND[,KIND...]        kinds of faults that do not come:";
@@ -160,6 +160,8 @@ private:
             remove(a.options.faults, kind);
         if (a.scenarios.empty())
             a.scenarios = scenarios_;
+        if (a.scenarios.size() == 1)
+            a.scenarios.front().every = 1;
         return a;
     }
 
@@ -181,7 +183,7 @@ private:
     {
         for (auto const& s : scenarios_)
             if (s.name == name)
-                return {s.name, s.make, 1};
+                return s;
         throw std::invalid_argument{"no such workload: " + std::string{name}};
     }
 

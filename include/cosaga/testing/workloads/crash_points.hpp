@@ -345,7 +345,7 @@ private:
         }
         std::vector<bool> there;
         for (std::size_t n = 0; n < works_.size(); ++n)
-            there.push_back(tx.find_mark("works", id_of(n)).has_value());
+            there.push_back(find_mark(tx, "works", id_of(n)).has_value());
         auto const total = tx.query<std::int64_t>("SELECT works FROM total");
         if ((total.empty() ? 0 : total.front()) != std::count(there.begin(), there.end(), true))
             findings_.push_back("half: the total is not the number of transactions");

@@ -100,7 +100,7 @@ private:
         producer(host& h, total_queue* test)
             : at_{&h}, test_{test}, store_{Platform::open(h)},
               transport_{Platform::connect(h, h.name(), {{"items", consumers[0], {consumers[0]}}, {"items", consumers[1], {consumers[1]}}})},
-              node_{*store_, *transport_, {.service = h.name()}}
+              node_{*store_, *transport_, {.service = h.name(), .relay = {.poll_interval = seldom}}}
         {
         }
 
@@ -176,13 +176,13 @@ private:
     public:
         explicit consumer_service(host& h)
             : at_{&h}, store_{Platform::open(h)}, transport_{Platform::connect(h, h.name(), {})},
-              node_{*store_, *transport_, {.service = h.name()}}
+              node_{*store_, *transport_, {.service = h.name(), .relay = {.poll_interval = seldom}}}
         {
             node_.template consume<numbered>("items", h.name(), [at = at_](auto& tx, numbered const& n) {
                 at->note("applies", n.id);
                 auto const had = Platform::get(tx, "applied", n.id);
                 Platform::put(tx, "applied", n.id, std::to_string((had ? std::stoi(*had) : 0) + 1));
-            });
+            }, {.poll_interval = seldom});
         }
 
         asio::awaitable<void> run() { return node_.run(at_->until_stopped()); }

@@ -111,7 +111,7 @@ private:
               transport_{Platform::connect(h, h.name(),
                   {{std::string{transactions_topic}, coordinators[0], {coordinators[0]}},
                       {std::string{transactions_topic}, coordinators[1], {coordinators[1]}}})},
-              node_{*store_, *transport_, {.service = h.name()}}, resource_{*store_},
+              node_{*store_, *transport_, {.service = h.name(), .relay = {.poll_interval = seldom}}}, resource_{*store_},
               producer_{*transport_, resource_, {.service = h.name(), .coordinators = {coordinators[0], coordinators[1]}}}
         {
             node_.attach(producer_);
@@ -185,7 +185,7 @@ private:
               transport_{Platform::connect(h, h.name(),
                   {{"items", consumers[0], {consumers[0]}}, {"items", consumers[1], {consumers[1]}},
                       {std::string{checks_topic}, producers[0], {producers[0]}}, {std::string{checks_topic}, producers[1], {producers[1]}}})},
-              node_{*store_, *transport_, {.service = h.name()}}, coordinator_{node_.get_outbox(), {.name = h.name()}}
+              node_{*store_, *transport_, {.service = h.name(), .relay = {.poll_interval = seldom}}}, coordinator_{node_.get_outbox(), {.name = h.name()}}
         {
             node_.attach(coordinator_);
         }
@@ -204,13 +204,13 @@ private:
     public:
         explicit consumer_service(host& h)
             : at_{&h}, store_{Platform::open(h)}, transport_{Platform::connect(h, h.name(), {})},
-              node_{*store_, *transport_, {.service = h.name()}}
+              node_{*store_, *transport_, {.service = h.name(), .relay = {.poll_interval = seldom}}}
         {
             node_.template consume<numbered>("items", h.name(), [at = at_](auto& tx, numbered const& n) {
                 at->note("applies", n.id);
                 auto const had = Platform::get(tx, "applied", n.id);
                 Platform::put(tx, "applied", n.id, std::to_string((had ? std::stoi(*had) : 0) + 1));
-            });
+            }, {.poll_interval = seldom});
         }
 
         asio::awaitable<void> run() { return node_.run(at_->until_stopped()); }
