@@ -7,9 +7,25 @@
 #include <cosaga/webhook/query.hpp>
 
 #include <exception>
+#include <optional>
 #include <utility>
 
 namespace cosaga {
+
+namespace detail {
+
+inline std::optional<webhook_answer> refuse_question(webhook_request const& r, webhook_query_options const& options, time_point now)
+{
+    if (r.method != "GET") {
+        auto answer = refuse_webhook(405, "only GET");
+        answer.headers.push_back({"allow", "GET"});
+        return answer;
+    }
+    auto const secrets = [&] { return options.secrets(r.target); };
+    return check_webhook_signature(r, "GET " + r.target, secrets, now, options.tolerance);
+}
+
+} // namespace detail
 
 COSAGA_DECL webhook_query::webhook_query(environment& env, webhook_query_options options)
     : environment_{&env}, options_{std::move(options)}
@@ -20,17 +36,10 @@ COSAGA_DECL webhook_query::webhook_query(environment& env, webhook_query_options
 
 COSAGA_DECL asio::awaitable<webhook_answer> webhook_query::answer(webhook_request const& request, answerer const& f)
 {
-    webhook_answer made;
-    if (request.method != "GET") {
-        made = detail::refuse_webhook(405, "only GET");
-        made.headers.push_back({"allow", "GET"});
-        co_return made;
-    }
-    auto const secrets = [&] { return options_.secrets(request.target); };
-    auto refused = detail::check_webhook_signature(
-        request, "GET " + request.target, secrets, environment_->now(), options_.tolerance);
+    auto refused = detail::refuse_question(request, options_, environment_->now());
     if (refused)
         co_return std::move(*refused);
+    webhook_answer made;
     std::exception_ptr failed;
     try {
         made = co_await f(request.target);
