@@ -201,14 +201,15 @@ private:
             co_await http::async_read_header(stream, buffer, answer, asio::redirect_error(asio::use_awaitable, ec));
             if (ec == http::error::header_limit || ec == http::error::buffer_overflow)
                 co_return "the header of the answer is over the limit";
-            if (ec)
+            if (ec && ec != http::error::body_limit) // that is an announced length: the header is there
                 co_return "no answer: " + ec.message();
             auto const status = answer.get().result_int();
             if (status / 100 == 1 && status != 101)
                 continue;
             take_header(answer.get());
             // What becomes of the body changes nothing: over the limit, cut off or too slow.
-            co_await http::async_read(stream, buffer, answer, asio::redirect_error(asio::use_awaitable, ec));
+            if (!ec)
+                co_await http::async_read(stream, buffer, answer, asio::redirect_error(asio::use_awaitable, ec));
             result_.body = std::move(answer.get().body());
             co_return std::string{};
         }
