@@ -121,6 +121,7 @@ private:
     }
 
     static constexpr std::uint32_t ended = 1; // the connection, before or within a request
+    static constexpr std::size_t first_read = 256; // no more than the smallest buffer holds
 
     // Completes with 0, `ended` or the status to answer with.
     template <class Stream>
@@ -128,15 +129,19 @@ private:
     {
         namespace http = boost::beast::http;
         boost::system::error_code ec;
-        if (!first)
-            limit(server_->options.idle_limit);
-        idle_ = true;
-        co_await http::async_read_some(stream, buffer, p, asio::redirect_error(asio::use_awaitable, ec));
-        idle_ = false;
+        if (buffer.size() == 0) {
+            if (!first)
+                limit(server_->options.idle_limit);
+            idle_ = true;
+            auto const n = co_await stream.async_read_some(buffer.prepare(first_read), asio::redirect_error(asio::use_awaitable, ec));
+            idle_ = false;
+            buffer.commit(n);
+            if (ec)
+                co_return ended; // nothing has begun
+        }
         if (!first)
             limit(server_->options.request_limit);
-        if (!ec && !p.is_header_done())
-            co_await http::async_read_header(stream, buffer, p, asio::redirect_error(asio::use_awaitable, ec));
+        co_await http::async_read_header(stream, buffer, p, asio::redirect_error(asio::use_awaitable, ec));
         if (ec)
             co_return status_of(ec);
         if (!p.is_done() && boost::beast::iequals(p.get()[http::field::expect], "100-continue")) {
