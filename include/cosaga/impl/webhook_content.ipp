@@ -166,6 +166,8 @@ COSAGA_DECL webhook_content to_webhook_content(message const& m, webhook_format 
         refuse_attribute("datacontenttype", "has a control character");
     if (format == webhook_format::structured)
         return to_structured(m);
+    if (media_type_of(m.content_type).starts_with("application/cloudevents"))
+        refuse_attribute("datacontenttype", "is that of an event, which would be taken for the outer one");
     webhook_content made;
     if (format == webhook_format::binary)
         made = to_binary(m);
@@ -394,6 +396,13 @@ COSAGA_DECL std::string to_rfc3339(time_point when)
     return text + 'Z';
 }
 
+/// The offset may lead beyond the years that have a text.
+inline bool has_four_digits(time_point when) noexcept
+{
+    int const year = static_cast<int>(std::chrono::year_month_day{std::chrono::floor<std::chrono::days>(when)}.year());
+    return year >= 0 && year <= 9999;
+}
+
 COSAGA_DECL std::optional<time_point> parse_rfc3339(std::string_view text) noexcept
 {
     constexpr std::size_t seconds_end = 19;
@@ -412,15 +421,16 @@ COSAGA_DECL std::optional<time_point> parse_rfc3339(std::string_view text) noexc
             return std::nullopt;
         text.remove_prefix(i);
     }
-    if (text == "Z" || text == "z" || !time)
-        return time;
-    date_fields offset;
-    if (text.size() != 6 || (text[0] != '+' && text[0] != '-') || !offset.read(text.substr(1), "hh:mm"))
-        return std::nullopt;
-    auto const span = offset.time_of_day();
-    if (!span)
-        return std::nullopt;
-    return text[0] == '+' ? *time - *span : *time + *span;
+    if (text != "Z" && text != "z") {
+        date_fields offset;
+        if (text.size() != 6 || (text[0] != '+' && text[0] != '-') || !offset.read(text.substr(1), "hh:mm"))
+            return std::nullopt;
+        auto const span = offset.time_of_day();
+        if (!span || !time)
+            return std::nullopt;
+        *time += text[0] == '+' ? -*span : *span;
+    }
+    return time && has_four_digits(*time) ? time : std::nullopt;
 }
 
 COSAGA_DECL std::string media_type_of(std::string_view content_type)
