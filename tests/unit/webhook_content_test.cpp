@@ -138,6 +138,7 @@ TEST(webhook_content, has_no_line_break_that_would_begin_a_header)
     refused([](message& m) { m.headers.push_back({"", "c"}); });
     refused([](message& m) { m.headers.push_back({"note", "c\rd"}); });
     refused([](message& m) { m.headers.push_back({"type", "again"}); });
+    refused([](message& m) { m.headers.push_back({"subject", "again"}); });
     refused([](message& m) { m.type.clear(); });
     refused([](message& m) { m.source.clear(); });
 }
@@ -191,6 +192,9 @@ TEST(webhook_content, is_malformed_in_many_ways)
         std::erase_if(r.headers, [&](cosaga::header const& h) { return h.name == missing; });
         EXPECT_EQ(error_of(r), errc::malformed_data) << missing;
     }
+    auto twice = binary;
+    twice.headers.push_back({"CE-Subject", "again"});
+    EXPECT_EQ(error_of(twice), errc::malformed_data);
     for (std::string const value : {"%", "%2", "a%zz", "%%20"}) {
         auto r = binary;
         r.headers.push_back({"ce-x", value});

@@ -56,6 +56,8 @@ inline std::vector<header> attributes_of(message const& m)
     auto const add = [&](std::string_view name, std::string_view value) {
         if (!is_header_value(value))
             refuse_attribute(name, "has a control character");
+        if (std::any_of(all.begin(), all.end(), [&](header const& h) { return h.name == name; }))
+            refuse_attribute(name, "is there twice");
         all.push_back({std::string{name}, std::string{value}});
     };
     if (m.type.empty() || m.source.empty())
@@ -238,7 +240,10 @@ private:
 
 /// A CloudEvent while it is read.
 struct event_parts {
+    static constexpr std::size_t max_attributes = 1024;
+
     message m;
+    std::vector<std::string> seen;
     bool has_version = false;
     bool has_id = false;
     std::optional<std::string> data_text; ///< of `data` in the JSON format, when it is a string
@@ -246,6 +251,11 @@ struct event_parts {
 
     void set(std::string_view name, std::string value)
     {
+        if (std::find(seen.begin(), seen.end(), name) != seen.end())
+            refuse_event("it repeats an attribute");
+        if (seen.size() >= max_attributes)
+            refuse_event("it has too many attributes");
+        seen.emplace_back(name);
         if (name == "specversion") {
             if (value != "1.0")
                 refuse_event("specversion is not 1.0");
