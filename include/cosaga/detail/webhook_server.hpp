@@ -3,7 +3,7 @@
 
 #include <cosaga/detail/event.hpp>
 #include <cosaga/environment.hpp>
-#include <cosaga/webhook/endpoint.hpp>
+#include <cosaga/webhook/endpoint_options.hpp>
 
 #include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/ip/tcp.hpp>
@@ -12,6 +12,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -32,7 +33,7 @@ struct webhook_server {
     }
 
     /// The handler for a path: of the path itself, else of the longest folder that it is in.
-    webhook_endpoint::handler const* find(std::string_view target) const
+    webhook_handler const* find(std::string_view target) const
     {
         auto const path = target.substr(0, target.find('?'));
         if (auto const exact = handlers.find(path); exact != handlers.end())
@@ -46,7 +47,7 @@ struct webhook_server {
     environment* env;
     webhook_endpoint_options options;
     asio::any_io_executor strand;
-    std::map<std::string, webhook_endpoint::handler, std::less<>> handlers;
+    std::map<std::string, webhook_handler, std::less<>> handlers;
     std::optional<asio::ssl::context> tls;
     asio::ip::tcp::acceptor acceptor;
     std::set<webhook_connection*> connections;
