@@ -80,8 +80,9 @@ private:
         asio::ssl::stream<socket_type&> stream{socket_, *server_->tls};
         boost::system::error_code ec;
         co_await stream.async_handshake(asio::ssl::stream_base::server, asio::redirect_error(asio::use_awaitable, ec));
-        broken_ = ec.failed();
-        if (!ec)
+        if (ec)
+            count_as_broken();
+        else
             co_await serve(stream);
     }
 
@@ -116,7 +117,8 @@ private:
         auto const text = write_answer(answer, again, head);
         boost::system::error_code ec;
         co_await asio::async_write(stream, asio::buffer(text), asio::redirect_error(asio::use_awaitable, ec));
-        broken_ = ec.failed();
+        if (ec)
+            count_as_broken();
         co_return again && !ec;
     }
 
@@ -165,7 +167,7 @@ private:
             return 413;
         if (ec.category() == parsing && ec != http::error::partial_message)
             return 400;
-        broken_ = true;
+        count_as_broken();
         return ended;
     }
 
@@ -239,13 +241,13 @@ private:
     asio::awaitable<void> close_gently()
     {
         constexpr int most_reads = 64;
+        idle_ = true;
         limit(std::chrono::seconds{1});
         boost::system::error_code ec;
         socket_.shutdown(socket_type::shutdown_send, ec);
         auto const rest = std::make_unique<std::array<char, 4096>>();
         for (int n = 0; n < most_reads && !ec; ++n)
             co_await socket_.async_read_some(asio::buffer(*rest), asio::redirect_error(asio::use_awaitable, ec));
-        closed_ = true;
     }
 
     void limit(duration span)
@@ -253,10 +255,18 @@ private:
         timer_.emplace(*server_->env, server_->strand);
         timer_->arm(span, [weak = weak_from_this()] {
             if (auto const self = weak.lock()) {
-                self->broken_ = !self->idle_;
+                if (!self->idle_)
+                    self->count_as_broken();
                 self->abort();
             }
         });
+    }
+
+    // Before the other side can see that it has ended.
+    void count_as_broken()
+    {
+        if (!std::exchange(broken_, true))
+            server_->broken.fetch_add(1, std::memory_order_relaxed);
     }
 
     void end(std::exception_ptr const&)
@@ -265,8 +275,6 @@ private:
         timer_.reset();
         boost::system::error_code ec;
         socket_.close(ec);
-        if (broken_ && !closed_)
-            server_->broken.fetch_add(1, std::memory_order_relaxed);
         server_->connections.erase(this);
         server_->room.notify();
         server_->ended.notify();
@@ -276,9 +284,8 @@ private:
     socket_type socket_;
     std::shared_ptr<asio::cancellation_signal> cancel_ = std::make_shared<asio::cancellation_signal>();
     std::optional<strand_timer> timer_;
-    bool idle_ = false;   // nothing of a request has come
+    bool idle_ = false;   // between requests
     bool broken_ = false;
-    bool closed_ = false;
     bool ended_ = false;
 };
 
