@@ -1,11 +1,10 @@
 // Copyright the cosaga authors. Distributed under the Boost Software License, Version 1.0.
 #pragma once
 
-#include <cosaga/environment.hpp>
+#include <cosaga/detail/webhook_dates.hpp>
 #include <cosaga/message.hpp>
 #include <cosaga/webhook/http.hpp>
 
-#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -27,16 +26,6 @@ webhook_content to_webhook_content(message const& m, webhook_format format);
 /// Reads a message: structured, binary, or the plain body (then without type and source). Its id is not set, its topic neither.
 /// @throws system_error `errc::malformed_data`, `errc::limit_exceeded` (for the payload and all attributes).
 message from_webhook_content(webhook_request const& r, message_limits const& limits);
-
-/// `Retry-After` (RFC 9110, section 10.2.3): seconds, or a date in one of the three forms. A date that has passed is 0.
-std::optional<duration> parse_retry_after(std::string_view text, time_point now) noexcept;
-
-/// The longest that `Retry-After` is believed.
-inline constexpr duration longest_retry_after = std::chrono::days{7};
-
-/// `2026-11-23T06:00:00.25Z`.
-std::string to_rfc3339(time_point when);
-std::optional<time_point> parse_rfc3339(std::string_view text) noexcept;
 
 /// The media type without parameters, in lower case.
 std::string media_type_of(std::string_view content_type);

@@ -6,19 +6,15 @@
 #include <cosaga/detail/config.hpp>
 #include <cosaga/detail/json_document.hpp>
 #include <cosaga/detail/webhook_content.hpp>
-#include <cosaga/detail/webhook_dates.hpp>
 #include <cosaga/detail/webhook_text.hpp>
 #include <cosaga/error.hpp>
 
 #include <boost/system/system_error.hpp>
 
 #include <algorithm>
-#include <charconv>
-#include <chrono>
 #include <cstddef>
 #include <iterator>
 #include <span>
-#include <system_error>
 #include <utility>
 
 namespace cosaga::detail {
@@ -370,77 +366,6 @@ COSAGA_DECL message from_webhook_content(webhook_request const& r, message_limit
     }
     check_limits(m, limits);
     return m;
-}
-
-COSAGA_DECL std::optional<duration> parse_retry_after(std::string_view text, time_point now) noexcept
-{
-    text = trimmed(text);
-    if (text.empty())
-        return std::nullopt;
-    if (std::all_of(text.begin(), text.end(), [](char c) { return c >= '0' && c <= '9'; })) {
-        std::int64_t seconds = 0;
-        auto const parsed = std::from_chars(text.data(), text.data() + text.size(), seconds);
-        std::int64_t const most = std::chrono::duration_cast<std::chrono::seconds>(longest_retry_after).count();
-        return duration{std::chrono::seconds{parsed.ec == std::errc{} ? std::min(seconds, most) : most}};
-    }
-    auto const date = parse_http_date(text, now);
-    if (!date)
-        return std::nullopt;
-    return std::clamp(*date - now, duration::zero(), longest_retry_after);
-}
-
-COSAGA_DECL std::string to_rfc3339(time_point when)
-{
-    auto const day = std::chrono::floor<std::chrono::days>(when);
-    std::chrono::year_month_day const date{day};
-    std::chrono::hh_mm_ss const time{when - day};
-    auto const padded = [](long long value, std::size_t width) {
-        auto digits = std::to_string(value);
-        return std::string(width - std::min(width, digits.size()), '0') + digits;
-    };
-    auto text = padded(static_cast<int>(date.year()), 4) + '-' + padded(static_cast<unsigned>(date.month()), 2) + '-'
-              + padded(static_cast<unsigned>(date.day()), 2) + 'T' + padded(time.hours().count(), 2) + ':'
-              + padded(time.minutes().count(), 2) + ':' + padded(time.seconds().count(), 2);
-    if (time.subseconds().count() != 0)
-        text += '.' + padded(time.subseconds().count(), 6);
-    return text + 'Z';
-}
-
-/// The offset may lead beyond the years that have a text.
-inline bool has_four_digits(time_point when) noexcept
-{
-    int const year = static_cast<int>(std::chrono::year_month_day{std::chrono::floor<std::chrono::days>(when)}.year());
-    return year >= 0 && year <= 9999;
-}
-
-COSAGA_DECL std::optional<time_point> parse_rfc3339(std::string_view text) noexcept
-{
-    constexpr std::size_t seconds_end = 19;
-    date_fields fields;
-    if (text.size() < seconds_end + 1 || !fields.read(text.substr(0, seconds_end), "YYYY-MM-DDThh:mm:ss"))
-        return std::nullopt;
-    auto time = fields.time();
-    text.remove_prefix(seconds_end);
-    if (text.front() == '.') {
-        std::int64_t unit = 100'000;
-        std::size_t i = 1;
-        for (; i < text.size() && text[i] >= '0' && text[i] <= '9'; ++i, unit /= 10)
-            if (time)
-                *time += duration{unit * (text[i] - '0')};
-        if (i == 1)
-            return std::nullopt;
-        text.remove_prefix(i);
-    }
-    if (text != "Z" && text != "z") {
-        date_fields offset;
-        if (text.size() != 6 || (text[0] != '+' && text[0] != '-') || !offset.read(text.substr(1), "hh:mm"))
-            return std::nullopt;
-        auto const span = offset.time_of_day();
-        if (!span || !time)
-            return std::nullopt;
-        *time += text[0] == '+' ? -*span : *span;
-    }
-    return time && has_four_digits(*time) ? time : std::nullopt;
 }
 
 COSAGA_DECL std::string media_type_of(std::string_view content_type)

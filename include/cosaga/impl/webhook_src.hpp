@@ -9,6 +9,7 @@
 
 #include <cosaga/impl/webhook_address_guard.ipp>
 #include <cosaga/impl/webhook_content.ipp>
+#include <cosaga/impl/webhook_dates.ipp>
 #include <cosaga/impl/webhook_endpoint.ipp>
 #include <cosaga/impl/webhook_http.ipp>
 #include <cosaga/impl/webhook_intake.ipp>
