@@ -1,6 +1,7 @@
 # Copyright the cosaga authors. Distributed under the Boost Software License, Version 1.0.
 # cosaga::compiled: the same library as cosaga::cosaga, but with what is no template (and Asio) compiled once, into a
-# static library that is built when something links it. A program links one of the two, in all of its parts.
+# static library that is built when something links it. A program links one of the two, in all of its parts; to
+# cosaga::compiled_webhook beside it what cosaga::webhook is to cosaga::cosaga.
 # The installed package uses this file, too.
 
 if(TARGET cosaga_compiled)
@@ -19,3 +20,12 @@ target_compile_definitions(cosaga_compiled PUBLIC
     BOOST_ASIO_SEPARATE_COMPILATION
     BOOST_ASIO_RECYCLING_ALLOCATOR_CACHE_SIZE=8) # see the README; it must be the same in all of a program
 target_link_libraries(cosaga_compiled PUBLIC cosaga::cosaga)
+
+if(TARGET cosaga::webhook)
+    file(CONFIGURE OUTPUT ${cosaga_compiled_dir}/webhook.cpp CONTENT "#include <cosaga/impl/webhook_src.hpp>\n" @ONLY)
+    file(CONFIGURE OUTPUT ${cosaga_compiled_dir}/asio_ssl.cpp CONTENT "#include <boost/asio/ssl/impl/src.hpp>\n" @ONLY)
+    add_library(cosaga_compiled_webhook STATIC EXCLUDE_FROM_ALL
+        ${cosaga_compiled_dir}/webhook.cpp ${cosaga_compiled_dir}/asio_ssl.cpp)
+    add_library(cosaga::compiled_webhook ALIAS cosaga_compiled_webhook)
+    target_link_libraries(cosaga_compiled_webhook PUBLIC cosaga_compiled cosaga::webhook)
+endif()

@@ -7,6 +7,9 @@ target_compile_options(cosaga_warnings INTERFACE
 
 if(PROJECT_IS_TOP_LEVEL)
     target_link_libraries(cosaga_compiled PRIVATE cosaga_warnings)
+    if(TARGET cosaga_compiled_webhook)
+        target_link_libraries(cosaga_compiled_webhook PRIVATE cosaga_warnings)
+    endif()
 endif()
 
 # Adds the program `name` from the sources that follow; it links `library`, cosaga or compiled.

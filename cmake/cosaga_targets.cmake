@@ -5,6 +5,7 @@
 #   cosaga::sqlite   + SQLite
 #   cosaga::zeromq   + cppzmq
 #   cosaga::cosaga   all of them
+#   cosaga::webhook  + json, OpenSSL and Boost.Beast; where OpenSSL is, and no part of cosaga::cosaga
 
 set(cosaga_include_dir ${PROJECT_SOURCE_DIR}/include)
 
@@ -29,6 +30,8 @@ function(cosaga_drivers_of header result)
                 list(APPEND drivers sqlite)
             elseif(line MATCHES "<zmq\\.h(pp)?>")
                 list(APPEND drivers zeromq)
+            elseif(line MATCHES "<(openssl|boost/asio/ssl|boost/beast)[./]")
+                list(APPEND drivers webhook)
             endif()
         endforeach()
     endwhile()
@@ -58,14 +61,24 @@ cosaga_add_component(json cosaga_core Boost::json)
 cosaga_add_component(sqlite cosaga_core SQLite::SQLite3)
 cosaga_add_component(zeromq cosaga_core cppzmq)
 cosaga_add_component(cosaga cosaga_core cosaga_json cosaga_sqlite cosaga_zeromq)
+if(OPENSSL_FOUND)
+    list(APPEND cosaga_components webhook)
+    cosaga_add_component(webhook cosaga_core cosaga_json OpenSSL::SSL OpenSSL::Crypto)
+endif()
 
-# A header belongs to the target of its only driver; one that needs several belongs to cosaga::cosaga.
+# A header belongs to the target of its only driver; one that needs several belongs to cosaga::cosaga. What is in webhook/ belongs
+# to cosaga::webhook, which has JSON.
 file(GLOB_RECURSE headers CONFIGURE_DEPENDS RELATIVE ${cosaga_include_dir}
     ${cosaga_include_dir}/*.hpp ${cosaga_include_dir}/*.ipp)
 foreach(header IN LISTS headers)
     cosaga_drivers_of(${header} drivers)
     list(LENGTH drivers count)
-    if(count EQUAL 0)
+    if(header MATCHES "/webhook[/_]")
+        set(owner webhook)
+        if(NOT TARGET cosaga_webhook)
+            continue()
+        endif()
+    elseif(count EQUAL 0)
         set(owner core)
     elseif(count EQUAL 1)
         set(owner ${drivers})
