@@ -222,7 +222,7 @@ TEST_F(webhook_reception, forgets_after_the_retention)
     }
     env.run_for(1min);
     std::optional<cosaga::mark> left;
-    auto look = [&](auto& tx) { left = tx.find_mark("inbox/webhooks/bank", id); };
+    auto look = [&](auto& tx) { left = find_mark(tx, "inbox/webhooks/bank", id); };
     run(env, store.transact(look));
     EXPECT_FALSE(left);
 }
