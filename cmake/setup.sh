@@ -9,7 +9,7 @@ for group in "${@:-build}"; do
     case $group in
         build) packages+=(g++ cmake ninja-build pkg-config
                           libboost1.81-dev libboost-json1.81-dev cppzmq-dev libzmq3-dev libsqlite3-dev libssl-dev) ;;
-        test) packages+=(libgtest-dev libgmock-dev libbenchmark-dev python3 openssl nodejs npm) ;; # the last two: tests/interop
+        test) packages+=(libgtest-dev libgmock-dev libbenchmark-dev python3 python3-pip openssl) ;; # pip: tests/interop
         clang) packages+=(clang-16) ;;
         fuzz) packages+=(clang-16 libclang-rt-16-dev llvm) ;; # llvm: names in stack traces
         *) echo "setup.sh: no such group: $group" >&2; exit 2 ;;
