@@ -8,7 +8,7 @@
 #include <cosaga/notifier.hpp>
 #include <cosaga/testing/platform.hpp>
 #include <cosaga/testing/scenario.hpp>
-#include <cosaga/testing/workloads/total_queue.hpp>
+#include <cosaga/testing/workloads/numbered.hpp>
 #include <cosaga/transport_sink.hpp>
 
 #include <boost/asio/awaitable.hpp>
@@ -41,7 +41,7 @@ public:
         for (auto const* const name : senders)
             w.template add_host<sender>(name, this);
         for (auto const* const name : merchants)
-            w.template add_host<merchant>(name);
+            w.template add_host<counting_consumer<Platform>>(name, std::string{notifications_topic});
     }
 
     asio::awaitable<bool> audit(host& h) override
@@ -153,33 +153,7 @@ private:
 
         asio::awaitable<void> run() { return node_.run(produce()); }
 
-    private:
-        static notification_schedule short_schedule()
-        {
-            using namespace std::chrono;
-            return {.retries = schedule::list({milliseconds{500}, seconds{1}, seconds{5}, seconds{20}, minutes{2}, minutes{10}}, 0.3)};
-        }
-
-        asio::awaitable<void> produce()
-        {
-            using namespace asio::experimental::awaitable_operators;
-            co_await (notify_some() && notify_some() && look_after());
-            co_await at_->until_stopped();
-        }
-
-        asio::awaitable<void> notify_some()
-        {
-            auto& chance = at_->get_environment().get_scheduler();
-            while (at_->wants_load()) {
-                auto const pause = chance.random_between({}, std::chrono::milliseconds{1500});
-                co_await at_->get_environment().sleep_for(pause);
-                numbered n;
-                n.id = at_->name() + '/' + std::to_string(at_->get_environment().random() >> 16);
-                co_await notify(n, chance.random());
-            }
-        }
-
-        asio::awaitable<void> notify(numbered const& n, std::uint64_t how)
+        asio::awaitable<void> send(numbered const& n, std::uint64_t how)
         {
             auto& o = test_->outcomes_[n.id];
             bool const throws = (how & 7) == 0;
@@ -209,6 +183,20 @@ private:
             }
         }
 
+    private:
+        static notification_schedule short_schedule()
+        {
+            using namespace std::chrono;
+            return {.retries = schedule::list({milliseconds{500}, seconds{1}, seconds{5}, seconds{20}, minutes{2}, minutes{10}}, 0.3)};
+        }
+
+        asio::awaitable<void> produce()
+        {
+            using namespace asio::experimental::awaitable_operators;
+            co_await (send_numbered(*at_, *this) && send_numbered(*at_, *this) && look_after());
+            co_await at_->until_stopped();
+        }
+
         // As an operator does.
         asio::awaitable<void> look_after()
         {
@@ -235,28 +223,6 @@ private:
         node_type node_;
         troubled_sink sink_;
         notifier<typename node_type::outbox_type, troubled_sink> notifier_;
-    };
-
-    class merchant {
-    public:
-        explicit merchant(host& h)
-            : at_{&h}, store_{Platform::open(h)}, transport_{Platform::connect(h, h.name(), {})},
-              node_{*store_, *transport_, {.service = h.name()}}
-        {
-            node_.template consume<numbered>(std::string{notifications_topic}, h.name(), [at = at_](auto& tx, numbered const& n) {
-                at->note("applies", n.id);
-                auto const had = Platform::get(tx, "applied", n.id);
-                Platform::put(tx, "applied", n.id, std::to_string((had ? std::stoi(*had) : 0) + 1));
-            });
-        }
-
-        asio::awaitable<void> run() { return node_.run(at_->until_stopped()); }
-
-    private:
-        host* at_;
-        std::unique_ptr<store_type> store_;
-        std::unique_ptr<transport_type> transport_;
-        node_type node_;
     };
 
     std::map<std::string, outcome> outcomes_;                                             // by id

@@ -8,7 +8,7 @@
 #include <cosaga/node.hpp>
 #include <cosaga/testing/platform.hpp>
 #include <cosaga/testing/scenario.hpp>
-#include <cosaga/testing/workloads/total_queue.hpp>
+#include <cosaga/testing/workloads/numbered.hpp>
 #include <cosaga/transactional_producer.hpp>
 
 #include <boost/asio/awaitable.hpp>
@@ -42,7 +42,7 @@ public:
         for (auto const* const name : coordinators)
             w.template add_host<coordinator_service>(name);
         for (auto const* const name : consumers)
-            w.template add_host<consumer_service>(name);
+            w.template add_host<counting_consumer<Platform>>(name, std::string{"items"});
     }
 
     asio::awaitable<bool> audit(host& h) override
@@ -119,26 +119,6 @@ private:
 
         asio::awaitable<void> run() { return node_.run(produce()); }
 
-    private:
-        asio::awaitable<void> produce()
-        {
-            using namespace asio::experimental::awaitable_operators;
-            co_await (send_some() && send_some() && send_some());
-            co_await at_->until_stopped();
-        }
-
-        asio::awaitable<void> send_some()
-        {
-            auto& chance = at_->get_environment().get_scheduler();
-            while (at_->wants_load()) {
-                auto const pause = chance.random_between({}, std::chrono::milliseconds{1500});
-                co_await at_->get_environment().sleep_for(pause);
-                numbered n;
-                n.id = at_->name() + '/' + std::to_string(at_->get_environment().random() >> 16);
-                co_await send(n, chance.random());
-            }
-        }
-
         asio::awaitable<void> send(numbered const& n, std::uint64_t how)
         {
             auto& o = test_->outcomes_[n.id];
@@ -167,6 +147,14 @@ private:
                 o = outcome::threw;
                 at_->note(e.what(), n.id);
             }
+        }
+
+    private:
+        asio::awaitable<void> produce()
+        {
+            using namespace asio::experimental::awaitable_operators;
+            co_await (send_numbered(*at_, *this) && send_numbered(*at_, *this) && send_numbered(*at_, *this));
+            co_await at_->until_stopped();
         }
 
         host* at_;
@@ -198,28 +186,6 @@ private:
         std::unique_ptr<transport_type> transport_;
         node_type node_;
         coordinator<typename node_type::outbox_type> coordinator_;
-    };
-
-    class consumer_service {
-    public:
-        explicit consumer_service(host& h)
-            : at_{&h}, store_{Platform::open(h)}, transport_{Platform::connect(h, h.name(), {})},
-              node_{*store_, *transport_, {.service = h.name(), .relay = {.poll_interval = seldom}}}
-        {
-            node_.template consume<numbered>("items", h.name(), [at = at_](auto& tx, numbered const& n) {
-                at->note("applies", n.id);
-                auto const had = Platform::get(tx, "applied", n.id);
-                Platform::put(tx, "applied", n.id, std::to_string((had ? std::stoi(*had) : 0) + 1));
-            }, {.poll_interval = seldom});
-        }
-
-        asio::awaitable<void> run() { return node_.run(at_->until_stopped()); }
-
-    private:
-        host* at_;
-        std::unique_ptr<store_type> store_;
-        std::unique_ptr<transport_type> transport_;
-        node_type node_;
     };
 
     std::map<std::string, outcome> outcomes_; // by id
