@@ -77,6 +77,7 @@ int main(int argc, char** argv)
 {
     return run_program("webhook_merchant", usage, 1, [&] {
         arguments const given{argc, argv, {"--name", "--db", "--port", "--secret", "--ask", "--orders"}, {}, {"--lossy"}};
+        auto const port = number_in<std::uint16_t>(given, "--port");
         auto const orders = number_in<std::int64_t>(given, "--orders");
         std::vector const secrets{cosaga::webhook_secret{lines_of(given["--secret"]).front()}};
 
@@ -87,7 +88,7 @@ int main(int argc, char** argv)
         from_payment_service.name = "payment_service";
         from_payment_service.secrets = [&] { return secrets; };
         receiver_type receiver{store, from_payment_service};
-        cosaga::webhook_endpoint endpoint{environment, {.port = number_in<std::uint16_t>(given, "--port"), .answer_limit = 200ms}};
+        cosaga::webhook_endpoint endpoint{environment, {.port = port, .answer_limit = 200ms}};
         endpoint.serve("/hooks", [&](cosaga::webhook_request const& r) { return take(receiver, r, environment, given.has("--lossy")); });
         auto to_payment_service = sink_options();
         to_payment_service.secrets = [&](std::string const&) { return secrets; };

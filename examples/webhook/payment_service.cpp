@@ -135,9 +135,10 @@ int main(int argc, char** argv)
 {
     return run_program("webhook_payment_service", usage, 1, [&] {
         arguments const given{argc, argv, {"--db", "--port", "--merchants", "--payments", "--pause-ms"}};
-        merchant_book const merchants{given["--merchants"]};
+        auto const port = number_in<std::uint16_t>(given, "--port");
         auto const wanted = number_in<std::int64_t>(given, "--payments");
         cosaga::duration const pause = std::chrono::milliseconds{number_in<int>(given, "--pause-ms")};
+        merchant_book const merchants{given["--merchants"]};
 
         asio::io_context io{1};
         cosaga::system_environment environment{io.get_executor()};
@@ -157,7 +158,7 @@ int main(int argc, char** argv)
             return find_payment(store, notifier, merchant, q.subject);
         };
         cosaga::webhook_answerer answerer{environment, notifier, merchants_alone, facts};
-        cosaga::webhook_endpoint endpoint{environment, {.port = number_in<std::uint16_t>(given, "--port")}};
+        cosaga::webhook_endpoint endpoint{environment, {.port = port}};
         endpoint.serve("/payments/", [&](cosaga::webhook_request const& r) { return answerer.answer(r); });
         node.attach(endpoint);
 
