@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Copyright the cosaga authors. Distributed under the Boost Software License, Version 1.0.
 # Installs what is missing, builds the orders example and runs it: both services are killed half-way, and the audit
-# shows that nothing was lost or doubled all the same. Then does so with the payments example.
+# shows that nothing was lost or doubled all the same. Then runs the payments example and the webhooks example.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -81,3 +81,7 @@ echo "--- audit"
 echo
 echo "--- payments: transactional messages; the payment service writes to a text file, and has no database"
 examples/payment/demo.sh "$programs"
+
+echo
+echo "--- webhooks: best-effort notifications over HTTP"
+examples/webhook/demo.sh "$programs"

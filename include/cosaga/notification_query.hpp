@@ -34,10 +34,11 @@ struct notification_answer {
     std::string reason{};          ///< why it was given up, or why the last attempt failed
     std::string content_type{};    ///< of `fact`; empty if there is none
     std::string fact{};            ///< what the user's query has found: what the notification would have said, and whatever else
+    std::string id{};              ///< of the notification, in text form; empty if there is none
 
     static constexpr std::string_view message_type = "cosaga.notification_answer";
 };
-BOOST_DESCRIBE_STRUCT(notification_answer, (), (state, attempts, next_attempt, reason, content_type, fact))
+BOOST_DESCRIBE_STRUCT(notification_answer, (), (state, attempts, next_attempt, reason, content_type, fact, id))
 
 /// Looks for business facts behind notifications.
 ///
@@ -58,6 +59,7 @@ inline notification_answer answer_of(notification const& n)
     if (n.next)
         a.next_attempt = detail::time_text(*n.next);
     a.reason = n.reason;
+    a.id = n.id.to_string();
     return a;
 }
 
@@ -96,6 +98,7 @@ private:
 /// A query that finds nothing: the answer is always the state of the notification.
 struct no_facts {
     asio::awaitable<std::optional<notification_answer>> operator()(notification_query const&) const { co_return std::nullopt; }
+    asio::awaitable<std::optional<notification_answer>> operator()(std::string const&, notification_query const&) const { co_return std::nullopt; }
 };
 
 template <class Notifier>

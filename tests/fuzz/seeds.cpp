@@ -3,6 +3,9 @@
 
 #include <cosaga/detail/sqlite_messages.hpp>
 #include <cosaga/detail/zeromq_frames.hpp>
+#ifdef COSAGA_FUZZ_WEBHOOK
+#include <cosaga/detail/webhook_content.hpp>
+#endif
 
 #include <cstdio>
 #include <filesystem>
@@ -125,6 +128,31 @@ void write_frames(seed_writer& write)
     }
 }
 
+#ifdef COSAGA_FUZZ_WEBHOOK
+void write_webhooks(seed_writer& write)
+{
+    for (int n = 0; n < 4; ++n)
+        for (auto const format : {cosaga::webhook_format::structured, cosaga::webhook_format::binary}) {
+            auto m = sample_message(n);
+            m.type = "order";
+            m.source = "shop";
+            m.headers.clear();
+            auto const content = to_webhook_content(m, format);
+            std::string text = "webhook-id: m" + std::to_string(n) + "\nwebhook-timestamp: 1700000000\nwebhook-signature: v1,AAAA v1a,BBBB\n";
+            text += "content-type: " + content.content_type + '\n';
+            for (auto const& h : content.headers)
+                text += h.name + ": " + h.value + '\n';
+            write("webhook_request", text + '\n' + content.body);
+        }
+    for (char const* text : {"https://merchant.example/hooks?a=b%20c", "http://[::1]:8080/", "https://a@b/", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "120",
+             "Sun, 06 Nov 1994 08:49:37 GMT", "Sunday, 06-Nov-94 08:49:37 GMT", "Sun Nov  6 08:49:37 1994", "2026-11-23T06:00:00.25Z",
+             "/notices/bakery?id=0189f0a1-b2c3-7d4e-8f50-61728394a5b6&subject=order%2F7"})
+        write("webhook_request", text);
+}
+#else
+void write_webhooks(seed_writer&) {}
+#endif
+
 void write_others(seed_writer& write)
 {
     cosaga::queue_name const queue{cosaga::queue_side::outbox, "orders", "stock"};
@@ -167,5 +195,6 @@ int main(int argc, char** argv)
     write_bodies<json_codec>(write, "json_body");
     write_frames(write);
     write_others(write);
+    write_webhooks(write);
     return 0;
 }

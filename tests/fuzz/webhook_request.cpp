@@ -3,6 +3,7 @@
 
 #include <cosaga/detail/webhook_content.hpp>
 #include <cosaga/detail/webhook_intake.hpp>
+#include <cosaga/webhook/answerer.hpp>
 #include <cosaga/webhook/signature.hpp>
 #include <cosaga/webhook/url.hpp>
 
@@ -104,6 +105,10 @@ void check_texts(std::string_view text)
         require(again.host == url.host && again.port == url.port && again.target == url.target, "a URL is what it says");
     } catch (boost::system::system_error const& e) {
         require(e.code() == errc::bad_argument, e.what());
+    }
+    if (auto const question = parse_webhook_question(text)) {
+        auto const again = parse_webhook_question(write_webhook_question("/x", question->query));
+        require(again && again->query.id == question->query.id && again->query.subject == question->query.subject, "a question comes back");
     }
     try {
         webhook_secret const secret{text};

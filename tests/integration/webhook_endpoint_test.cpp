@@ -1,6 +1,7 @@
 // Copyright the cosaga authors. Distributed under the Boost Software License, Version 1.0.
 #include <cosaga/error.hpp>
 #include <cosaga/storage/memory.hpp>
+#include <cosaga/webhook/answerer.hpp>
 #include <cosaga/webhook/endpoint.hpp>
 #include <cosaga/webhook/query.hpp>
 #include <cosaga/webhook/receiver.hpp>
@@ -182,6 +183,38 @@ TEST_F(webhook_service, answers_questions)
         ADD_FAILURE();
     } catch (boost::system::system_error const& e) {
         EXPECT_EQ(e.code(), errc::unreachable) << e.what();
+    }
+}
+
+TEST_F(webhook_service, answers_what_became_of_a_notification)
+{
+    struct {
+        asio::awaitable<std::optional<cosaga::notification>> find(cosaga::message_id id)
+        {
+            std::optional<cosaga::notification> found{std::in_place};
+            found->id = id;
+            found->destination = "https://bakery.test/hooks";
+            co_return found;
+        }
+    } notifications;
+    cosaga::webhook_answerer_options o;
+    o.find_asker = [this](std::string const& name) {
+        return name == "bakery" ? cosaga::webhook_asker{secrets, {"https://bakery.test/hooks"}} : cosaga::webhook_asker{};
+    };
+    cosaga::webhook_answerer answerer{env, notifications, o};
+    endpoint = std::make_unique<webhook_endpoint>(env, at);
+    endpoint->serve("/notices/", [&](webhook_request const& r) { return answerer.answer(r); });
+    endpoint->start();
+    webhook_sink sink{env, to};
+    cosaga::notification_query const q{.id = ids().to_string()};
+    auto const a = run(cosaga::ask_notification(sink, url("http", "127.0.0.1", "/notices/bakery"), q));
+    EXPECT_EQ(a.state, "pending");
+    EXPECT_EQ(a.id, q.id);
+    try {
+        run(cosaga::ask_notification(sink, url("http", "127.0.0.1", "/notices/florist"), q));
+        ADD_FAILURE();
+    } catch (boost::system::system_error const& e) {
+        EXPECT_EQ(e.code(), errc::request_refused) << e.what();
     }
 }
 

@@ -112,6 +112,26 @@ TEST_F(webhook_reception, applies_each_once_in_every_format)
     EXPECT_EQ(applied(), 2u);
 }
 
+TEST_F(webhook_reception, applies_once_what_it_was_told_in_two_ways)
+{
+    order const body{"a", 5};
+    auto const told_first = make("a");
+    std::string const first{told_first.find_header("webhook-id")};
+    EXPECT_EQ(receive(told_first).body, "applied");
+    EXPECT_FALSE(run(env, receiver.apply(first, body, record)));
+
+    auto const asked_first = make("b");
+    std::string const second{asked_first.find_header("webhook-id")};
+    EXPECT_TRUE(run(env, receiver.apply(second, body, record)));
+    EXPECT_EQ(receive(asked_first).body, "duplicate");
+
+    record.fails = true;
+    EXPECT_THROW(run(env, receiver.apply("c", body, record)), std::runtime_error);
+    record.fails = false;
+    EXPECT_TRUE(run(env, receiver.apply("c", body, record)));
+    EXPECT_EQ(applied(), 3u);
+}
+
 TEST_F(webhook_reception, takes_a_plain_body_with_the_type_it_is_told)
 {
     auto o = options();

@@ -8,6 +8,7 @@
 #endif
 
 #include <cosaga/impl/webhook_address_guard.ipp>
+#include <cosaga/impl/webhook_answerer.ipp>
 #include <cosaga/impl/webhook_content.ipp>
 #include <cosaga/impl/webhook_dates.ipp>
 #include <cosaga/impl/webhook_endpoint.ipp>

@@ -115,12 +115,7 @@ public:
         bool fresh = false;
         std::exception_ptr failed;
         auto work = [&](store_transaction_type& tx) {
-            std::span<message_id const> const id{&taken.content.id, 1};
-            fresh = !tx.insert_marks(scope_, id, mark{}).front();
-            if (!fresh)
-                return;
-            auto applying = target_type::adopt(*target_, tx);
-            std::visit([&](auto const& b) { call(handler, applying, b, taken.content); }, body);
+            fresh = std::visit([&](auto const& b) { return apply_in(tx, handler, b, taken.content); }, body);
         };
         try {
             co_await store.transact(work);
@@ -131,6 +126,32 @@ public:
             co_return detail::fail_webhook(failed);
         purge_sometimes(store, now);
         co_return detail::accept_webhook(fresh);
+    }
+
+    /// Applies what was learnt in another way, by asking for it, as if the webhook with that id had come: once with it, whichever is first.
+    /// @param id what the webhook has as `webhook-id`: the notification's.
+    /// @param body and handler are used until it completes. The message that the handler sees has no headers.
+    /// @par Completes with
+    /// false if it was applied before.
+    /// @par Errors
+    /// @li whatever the handler throws, or the store; then nothing was applied.
+    /// @par Cancellation
+    /// as `receive`.
+    template <class Body, class Handler>
+        requires(std::is_same_v<Body, Bodies> || ...)
+    asio::awaitable<bool> apply(std::string id, Body const& body, Handler& handler)
+    {
+        auto& store = target_type::store_of(*target_);
+        message m;
+        m.id = message_id::from_foreign(options_.name, id);
+        m.topic = options_.topic;
+        m.type = message_type_of<Body>();
+        m.source = options_.name;
+        m.time = store.get_environment().now();
+        bool fresh = false;
+        auto work = [&](store_transaction_type& tx) { fresh = apply_in(tx, handler, body, m); };
+        co_await store.transact(work);
+        co_return fresh;
     }
 
 private:
@@ -145,6 +166,18 @@ private:
             return decoded{std::monostate{}};
         else
             return detail::decode_body<typename target_type::codec_type, Bodies...>(m, options_.topic);
+    }
+
+    // False if it was applied before.
+    template <class Handler, class Body>
+    bool apply_in(store_transaction_type& tx, Handler& handler, Body const& body, message const& m)
+    {
+        std::span<message_id const> const id{&m.id, 1};
+        if (tx.insert_marks(scope_, id, mark{}).front())
+            return false;
+        auto applying = target_type::adopt(*target_, tx);
+        call(handler, applying, body, m);
+        return true;
     }
 
     template <class Handler, class Body>

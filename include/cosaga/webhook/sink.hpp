@@ -27,8 +27,10 @@ struct webhook_sink_options {
     /// Networks that may be connected to although they are not public: `127.0.0.0/8`, `10.20.0.0/16`; see `is_public`.
     std::vector<std::string> allowed_networks{};
     std::string ca_file{};                          ///< certificates to trust (PEM) instead of the system's
-    duration connect_limit = std::chrono::seconds{5}; ///< for the name, the connection and TLS together
-    duration answer_limit = std::chrono::seconds{15}; ///< then, for the request and all of the answer
+    /// For the name, the connection and TLS together. With `answer_limit` it should be less than `notifier_options::attempt_timeout` (15 s):
+    /// then an attempt ends by the limit that it ran into, which its reason names.
+    duration connect_limit = std::chrono::seconds{5};
+    duration answer_limit = std::chrono::seconds{9}; ///< then, for the request and all of the answer
     std::size_t max_answer_header = std::size_t{8} << 10; ///< bytes; a longer one is no answer
     std::size_t max_answer_body = std::size_t{64} << 10;  ///< bytes; what comes beyond is not read
     std::size_t resolver_threads = 4;                ///< 1 to 64; each looks one name up at a time
@@ -57,7 +59,7 @@ struct webhook_sink_options {
 ///
 /// No way in through this: each address that the name has is checked (see `is_public`) and the connection goes to one that was; certificates
 /// and host names are verified, with TLS 1.2 or later; nothing of an answer but its status and `Retry-After` comes out.
-/// Each attempt has a connection of its own. The environment's executor must belong to an `asio::io_context`.
+/// Each attempt has a connection of its own, so a process may need as many open files as attempts are in flight. The environment's executor must belong to an `asio::io_context`.
 /// @par Thread safety
 /// every member may be called from any thread. What is running when it is destroyed runs to its end.
 class webhook_sink {
