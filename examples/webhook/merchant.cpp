@@ -33,7 +33,7 @@ asio::awaitable<cosaga::webhook_answer> take(receiver_type& receiver, cosaga::we
 }
 
 /// Asks for orders that nobody has told of, the oldest first. While a notice is pending there is no hurry.
-/// @throws system_error `errc::unreachable` while the payment service is not there.
+/// @throws system_error while the payment service cannot answer.
 asio::awaitable<void> ask(cosaga::webhook_sink& sink, std::string url, receiver_type& receiver, cosaga::sqlite_store& store, std::int64_t orders)
 {
     std::vector<std::int64_t> open;
@@ -107,8 +107,8 @@ int main(int argc, char** argv)
                 try {
                     co_await ask(sink, given["--ask"], receiver, store, orders);
                 } catch (boost::system::system_error const& e) {
-                    if (e.code() != cosaga::errc::unreachable)
-                        throw;
+                    if (e.code() != cosaga::errc::unreachable) // it is down, or just stopping
+                        std::fprintf(stderr, "%s cannot ask now: %s\n", given["--name"].c_str(), e.what());
                 }
             }
             co_await endpoint.stop();

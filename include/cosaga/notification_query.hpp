@@ -71,7 +71,8 @@ inline notification_answer answer_of(notification const& n)
 /// ...
 /// auto const a = co_await node.request<cosaga::notification_answer>("payment_queries", q, 5s);  // at the receiver
 /// @endcode
-/// Who asks is not known here: ids cannot be guessed, but what a query of the user's own tells is its own affair.
+/// Who asks is not known here: ids cannot be guessed, but what a query of the user's own tells is its own affair. Over HTTP it is known: see
+/// `webhook_answerer`.
 template <class Notifier, fact_query Query>
 class notification_answerer {
 public:

@@ -1,5 +1,6 @@
 // Copyright the cosaga authors. Distributed under the Boost Software License, Version 1.0.
 #include <cosaga/error.hpp>
+#include <cosaga/notification_options.hpp>
 #include <cosaga/webhook/sink.hpp>
 
 #include <boost/asio/experimental/awaitable_operators.hpp>
@@ -239,6 +240,12 @@ TEST_F(webhook_delivery, gives_up_on_who_does_not_answer_or_connect)
     full.close();
     EXPECT_NE(deliver(url).reason.find("no connection"), std::string::npos);
     end.set_value();
+}
+
+TEST(webhook_limits, fit_into_an_attempt_of_the_notifier)
+{
+    webhook_sink_options const sink;
+    EXPECT_LT(sink.connect_limit + sink.answer_limit, cosaga::notifier_options{}.attempt_timeout);
 }
 
 TEST_F(webhook_delivery, goes_to_the_address_that_was_checked_and_nowhere_else)

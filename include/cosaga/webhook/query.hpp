@@ -19,7 +19,8 @@ struct webhook_query_options {
     duration tolerance = std::chrono::minutes{5}; ///< how far a timestamp may be from now, either way
 };
 
-/// Answers signed `GET`s: the state of a notification, or of the business fact behind it, for a receiver that missed it.
+/// Answers signed `GET`s: the state of a notification, or of the business fact behind it, for a receiver that missed it. What a notifier
+/// knows is answered by a `webhook_answerer`, which is made of this.
 ///
 /// @code
 /// webhook_query query{env, options};
