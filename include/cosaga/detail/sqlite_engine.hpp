@@ -15,6 +15,7 @@
 #include <sqlite3.h>
 
 #include <algorithm>
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -155,8 +156,7 @@ public:
             return;
         int logged = 0;
         int moved = 0;
-        sqlite_handle::internal_scope const internal{handle_};
-        int const code = sqlite3_wal_checkpoint_v2(handle_.get(), nullptr, SQLITE_CHECKPOINT_PASSIVE, &logged, &moved);
+        int const code = move_log(&logged, &moved);
         // A reader elsewhere may keep the log from starting over: try again when as much has come again.
         next_checkpoint_ = code == SQLITE_OK && logged == moved ? checkpoint_pages : wal_pages_ + checkpoint_pages;
     }
@@ -210,13 +210,53 @@ private:
     }
 
     // A program that was killed may have left commits in the log that no sync has taken to the disk. From now on they are seen and
-    // acted on, so a loss of power must not take them back. Moved into the database they are synced, even if a sync of the log failed.
+    // acted on, so a loss of power must not take them back.
     void sync_log()
     {
-        sqlite_handle::internal_scope const internal{handle_};
-        int const code = sqlite3_wal_checkpoint_v2(handle_.get(), nullptr, SQLITE_CHECKPOINT_PASSIVE, nullptr, nullptr);
+        int const code = move_log(nullptr, nullptr);
         if (code != SQLITE_OK && code != SQLITE_BUSY) // busy: another program is at it
             handle_.fail(code, "cannot sync what another run has left in the log of", errc::store_failed);
+    }
+
+    // A log that is moved while it is not on the disk leaves half a database behind if the power is lost meanwhile, and SQLite believes
+    // a sync that says yes. But a failed sync, of this program or another, drops what it should have written, and the next one has
+    // nothing to write any more (Linux; Rebello et al., "Can Applications Recover from fsync Failures?", 2020). So a log of which that is
+    // possible is written once more before, and not moved by closing.
+    int move_log(int* logged, int* moved) noexcept
+    {
+        sqlite_handle::internal_scope const internal{handle_};
+        auto* const db = handle_.get();
+        int code = log_is_doubtful_ ? write_log_again() : SQLITE_OK;
+        if (code == SQLITE_OK) {
+            code = sqlite3_wal_checkpoint_v2(db, nullptr, SQLITE_CHECKPOINT_PASSIVE, logged, moved);
+            log_is_doubtful_ = code != SQLITE_OK && code != SQLITE_BUSY;
+        }
+        sqlite3_db_config(db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, log_is_doubtful_ ? 1 : 0, nullptr);
+        return code;
+    }
+
+    // While nobody else may write it.
+    int write_log_again() noexcept
+    {
+        auto* const db = handle_.get();
+        sqlite3_file* log = nullptr;
+        int code = sqlite3_exec(db, "BEGIN IMMEDIATE", nullptr, nullptr, nullptr);
+        if (code != SQLITE_OK)
+            return code;
+        code = sqlite3_file_control(db, "main", SQLITE_FCNTL_JOURNAL_POINTER, &log);
+        sqlite3_int64 size = 0;
+        if (code == SQLITE_OK && log && log->pMethods)
+            code = log->pMethods->xFileSize(log, &size);
+        std::array<char, 65'536> part;
+        for (sqlite3_int64 at = 0; at < size && code == SQLITE_OK;) {
+            auto const n = static_cast<int>(std::min<sqlite3_int64>(size - at, part.size()));
+            code = log->pMethods->xRead(log, part.data(), n, at);
+            if (code == SQLITE_OK)
+                code = log->pMethods->xWrite(log, part.data(), n, at);
+            at += n;
+        }
+        int const ended = sqlite3_exec(db, "ROLLBACK", nullptr, nullptr, nullptr);
+        return code == SQLITE_OK ? ended : code;
     }
 
     void limit_size(std::size_t bytes)
@@ -299,6 +339,7 @@ private:
     bool foreign_ = false; // another connection has committed: watchers do not know yet
     bool stale_ = false;   // and neither do the caches
     bool broken_ = false;
+    bool log_is_doubtful_ = true; // parts of it may be in memory only, whatever a sync says
     int wal_pages_ = 0;
     int next_checkpoint_ = checkpoint_pages;
 };

@@ -88,7 +88,8 @@ public:
     [[noreturn, gnu::cold, gnu::noinline]] void fail(int code, std::string const& doing, errc otherwise)
     {
         auto const e = sqlite_errc(code, otherwise);
-        auto const* const text = db_ ? sqlite3_errmsg(db_.get()) : sqlite3_errstr(code);
+        bool const told = db_ && sqlite3_errcode(db_.get()) != SQLITE_OK; // not of what went past SQLite
+        auto const* const text = told ? sqlite3_errmsg(db_.get()) : sqlite3_errstr(code);
         auto context = doing;
         if (e != errc::sql_failed)
             context += " " + path_;
