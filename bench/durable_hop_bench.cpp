@@ -51,7 +51,8 @@ asio::awaitable<void> send_in_turn(Node& node, hop_loop& loop)
     }
 }
 
-template <class Codec>
+/// @tparam Ledger whether both sides keep one.
+template <class Codec, bool Ledger = false>
 void durable_hop(benchmark::State& state)
 {
     auto const outstanding = static_cast<std::size_t>(state.range(0));
@@ -61,11 +62,12 @@ void durable_hop(benchmark::State& state)
     bench::service<Codec> receiver{
         directory.file("receiver.db"), bench::create_shipments, bench::receiver_options(endpoint, outstanding)};
     receiver.watch_commits(loop.latency);
-    bench::consume_orders(receiver);
+    bench::consume_orders(receiver, {.ledger_retention = std::chrono::hours{Ledger ? 24 : 0}});
     receiver.start();
     {
         bench::service<Codec> sender{
-            directory.file("sender.db"), bench::create_orders, bench::sender_options(endpoint, outstanding)};
+            directory.file("sender.db"), bench::create_orders, bench::sender_options(endpoint, outstanding),
+            Ledger ? std::vector<cosaga::ledger_options>{{.topic = "orders"}} : std::vector<cosaga::ledger_options>{}};
         sender.start();
         std::vector<std::future<void>> running;
         for (std::size_t i = 0; i < outstanding; ++i)
@@ -79,6 +81,7 @@ void durable_hop(benchmark::State& state)
 }
 
 BENCHMARK(durable_hop<cosaga::binary_codec>)->Name("durable_hop/binary")->Arg(1)->Arg(64)->Arg(1024)->Arg(8192);
+BENCHMARK(durable_hop<cosaga::binary_codec, true>)->Name("durable_hop/ledger")->Arg(1)->Arg(64)->Arg(1024)->Arg(8192);
 BENCHMARK(durable_hop<cosaga::json_codec>)->Name("durable_hop/json")->Arg(1)->Arg(64)->Arg(1024)->Arg(8192);
 
 } // namespace

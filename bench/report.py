@@ -15,8 +15,13 @@ import statistics
 import subprocess
 import sys
 
-HOPS = r"(durable_hop/((binary|json|floor)/(1|1024)|naive)|transactional/binary/1024)$|webhook/healthy"
-BACKLOG = r"(backlog/drain/1000000$|transactional/unresolved/1000000)"
+HOPS = (r"(durable_hop/((binary|json|floor)/(1|1024)|naive|ledger/1024)|transactional/binary/1024|transact/1024|saga/steps/1024/(5|100)"
+        r"|three_ways/\w+/(1|1024))$|webhook/healthy")
+BACKLOG = r"(backlog/drain/1000000$|transactional/unresolved/1000000|saga/(groups|recovery))"
+RECONCILIATION = r"reconciliation/"
+# Differences among a million records a side, and the most bytes and round trips.
+COMPARISONS = {"0/0": ("no difference", 1024, 2), "1/0": ("one difference", 4096, 4),
+               "100/1": ("100 differences in the newest hour", 20_000, None), "100/0": ("100 differences anywhere", 200_000, None)}
 
 
 def run(program, pattern):
@@ -38,8 +43,19 @@ def measures(result):
     yield "the same with JSON", "x", rate(result, "durable_hop/json/1024") / floor, ">=", 0.45
     yield "binary, 1,024 outstanding, against naive", "x", binary / rate(result, "durable_hop/naive"), ">=", 25
     yield "one at a time: p50 from transact to effect committed, against floor", "x", alone, "<=", 1.3
+    yield "durable hops/s, binary, 1,024 outstanding, with ledgers, against without", "x", rate(result, "durable_hop/ledger/1024") / binary, ">=", 0.85
     yield "cycles of transactional messages, 1,024 outstanding, against the hop rate", "x", rate(result, "transactional/binary/1024") / binary, ">=", 0.4
-    unresolved = next((r for name, r in result.items() if name.startswith("transactional/unresolved")), None)
+    for steps in (5, 100):
+        ratio = rate(result, f"saga/steps/1024/{steps}") / rate(result, "transact/1024")
+        yield f"journaled steps/s, 1,024 sagas of {steps} steps in flight, against transact", "x", ratio, ">=", 0.5
+    groups, recovery, unresolved = (
+        next((r for name, r in result.items() if name.startswith(of)), None)
+        for of in ("saga/groups", "saga/recovery", "transactional/unresolved"))
+    if groups:
+        yield "durable groups of the five steps of a saga", "", groups["groups_of_steps"], "<=", 5
+    if recovery:
+        yield "start with 100,000 sleeping sagas, to the end of a new one", "s", recovery["seconds"], "<=", 5
+        yield "memory of each of them until it wakes", "bytes", recovery["bytes_each"], "<=", 500
     if unresolved:
         yield "a new cycle with 1,000,000 unresolved half messages against none", "x", unresolved["cycle_ratio"], "<=", 1.2
         yield "resident memory with 1,000,000 unresolved half messages", "MB", unresolved["resident_MB"], "<=", 200
@@ -54,6 +70,20 @@ def measures(result):
             title = f"transact with that backlog against an empty table, {concurrency} at a time"
             yield title, "x", backlog[f"transact_ratio_{concurrency}"], "<=", 1.2
         yield "drain of that backlog against the hop rate", "x", backlog["items_per_second"] / binary, ">=", 0.5
+
+
+def reconciliation(result):
+    """The same for ledgers of a million records."""
+    for case, (title, most_bytes, most_trips) in COMPARISONS.items():
+        b = next(r for name, r in result.items() if name.startswith(f"reconciliation/compare/{case}/"))
+        yield f"{title} among 1,000,000 records: bytes", "", b["bytes"], "<=", most_bytes
+        if most_trips:
+            yield f"{title} among 1,000,000 records: round trips", "", b["round_trips"], "<=", most_trips
+        if case == "0/0":
+            yield "work a side to find 1,000,000 records equal", "ms", max(b["here_ms"], b["there_ms"]), "<=", 50
+    b = next(r for name, r in result.items() if name.startswith("reconciliation/statement"))
+    yield "a ledger against a statement of 1,000,000 lines", "s", b["real_time"] / 1000, "<=", 10
+    yield "resident memory meanwhile", "MB", b["peak_MB"], "<=", 100
 
 
 def crash_test(program, kills, seed):
@@ -84,6 +114,7 @@ def main():
     parser.add_argument("program", nargs="?", default=str(default), help="default: %(default)s")
     parser.add_argument("--runs", type=int, default=5, help="default: %(default)s")
     parser.add_argument("--no-backlog", action="store_true", help="leave out the backlog of a million rows")
+    parser.add_argument("--no-reconciliation", action="store_true", help="leave out the ledgers of a million records")
     parser.add_argument("--kills", type=int, default=200, help="of the crash test; 0 leaves it out; default: %(default)s")
     parser.add_argument("--seed", type=int, help="of the crash test; default: a random one")
     parser.add_argument("--no-compile-time", action="store_true", help="leave out the compile time of the example")
@@ -107,6 +138,8 @@ def main():
                 continue
             columns = ("items_per_second", "p50_us", "p99_us", "effect_p50_us")
             rates.setdefault(name, []).append([b.get(column, 0) for column in columns])
+        if not options.no_reconciliation:
+            take(reconciliation(run(options.program, RECONCILIATION)))
     if not options.no_compile_time:
         print("compile time", file=sys.stderr)
         take(compile_time(root / "tests/compile_time.sh"))

@@ -19,6 +19,7 @@
 #include <string>
 #include <thread>
 #include <utility>
+#include <vector>
 
 namespace bench {
 
@@ -38,8 +39,10 @@ class service {
 public:
     using node_type = cosaga::node<cosaga::sqlite_store, cosaga::zeromq_transport, Codec>;
 
-    service(std::string const& path, char const* schema, cosaga::zeromq_options transport_options)
-        : store_{env_, path}, transport_{env_, transport_options}, node{store_, transport_, {.service = transport_options.service}}
+    service(std::string const& path, char const* schema, cosaga::zeromq_options transport_options,
+        std::vector<cosaga::ledger_options> ledgers = {})
+        : store_{env_, path}, transport_{env_, transport_options},
+          node{store_, transport_, {.service = transport_options.service, .ledgers = std::move(ledgers)}}
     {
         run(create(schema));
     }
@@ -54,10 +57,11 @@ public:
 
     void start() { run(node.start()); }
 
-    /// Lets `latency` see the commits of the store.
-    void watch_commits(hop_latencies& latency)
+    /// Lets `watcher.watch_commits(sqlite3*)` see the commits of the store.
+    template <class Watcher>
+    void watch_commits(Watcher& watcher)
     {
-        auto watch = [&](auto& tx) { latency.watch_commits(tx.native_handle()); };
+        auto watch = [&](auto& tx) { watcher.watch_commits(tx.native_handle()); };
         run(node.transact(watch));
     }
 
@@ -115,11 +119,11 @@ inline cosaga::zeromq_options receiver_options(std::string const& endpoint, std:
 }
 
 template <class Codec>
-void consume_orders(service<Codec>& receiver)
+void consume_orders(service<Codec>& receiver, cosaga::consumer_options const& options = {})
 {
     receiver.node.template consume<order>("orders", "warehouse", [](auto& tx, order const& o) {
         tx.execute(insert_shipment, o.id, o.customer, cents_of(o));
-    });
+    }, options);
 }
 
 } // namespace bench

@@ -183,6 +183,8 @@ struct order {
     std::string id;
     std::int64_t customer = 0;
     std::vector<order_line> lines;
+
+    static constexpr std::string_view reconciled[] = {"customer"};
 };
 BOOST_DESCRIBE_STRUCT(order, (), (id, customer, lines))
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Copyright the cosaga authors. Distributed under the Boost Software License, Version 1.0.
 # Installs what is missing, builds the orders example and runs it: both services are killed half-way, and the audit
-# shows that nothing was lost or doubled all the same. Then runs the payments example and the webhooks example.
+# shows that nothing was lost or doubled all the same. Then runs the payments, the webhooks and the travel example.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -85,3 +85,7 @@ examples/payment/demo.sh "$programs"
 echo
 echo "--- webhooks: best-effort notifications over HTTP"
 examples/webhook/demo.sh "$programs"
+
+echo
+echo "--- sagas: trips with a flight, a room and a car, or none of them"
+examples/travel/demo.sh "$programs"

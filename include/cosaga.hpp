@@ -11,6 +11,10 @@
 #include <cosaga/node.hpp>
 #include <cosaga/notification_query.hpp>
 #include <cosaga/notifier.hpp>
+#include <cosaga/reconciler.hpp>
+#include <cosaga/saga.hpp>
+#include <cosaga/saga_participant.hpp>
+#include <cosaga/state_sources.hpp>
 #include <cosaga/storage/sqlite.hpp>
 #include <cosaga/transactional_producer.hpp>
 #include <cosaga/transport_sink.hpp>

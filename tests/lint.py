@@ -31,7 +31,7 @@ GROUND, MESSAGE, PORT, PATTERN, OPERATION, ALL = range(6)
 LAYERS = {
     "error": GROUND, "schedule": GROUND, "environment": GROUND,
     "message": MESSAGE, "message_id": MESSAGE, "codec": MESSAGE,
-    "storage": PORT, "transport": PORT,
+    "storage": PORT, "ledger": PORT, "transport": PORT,
     "node": OPERATION, "metrics": OPERATION, "testing": OPERATION,
     "cosaga": ALL, "src": ALL,
 }

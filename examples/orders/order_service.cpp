@@ -54,7 +54,7 @@ public:
         : environment_{environment},
           store_{environment, given["--db"]},
           transport_{environment, transport_of(given, "order_service", "orders", "warehouse")},
-          node_{store_, transport_, {.service = "order_service"}}
+          node_{store_, transport_, {.service = "order_service", .ledgers = {{.topic = "orders"}}}}
     {
         node_.consume<shipped>("shipped", "orders", [](auto& tx, shipped const& s) {
             tx.execute("UPDATE orders SET answers = answers + 1 WHERE order_id = ?", s.order_id);
@@ -145,7 +145,7 @@ private:
                 o.order_id, o.customer_id, cents_of(o.items), cents_of(o.payments));
             if (number.empty())
                 return false;
-            order_placed const body{o.order_id, o.customer_id, number.front(), o.items};
+            order_placed const body{o.order_id, o.customer_id, number.front(), cents_of(o.items), o.items};
             tx.send("orders", body, {.key = o.customer_id});
             return true;
         };

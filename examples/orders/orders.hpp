@@ -11,6 +11,7 @@
 #include <initializer_list>
 #include <numeric>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -54,9 +55,12 @@ struct order_placed {
     std::string order_id;
     std::string customer_id;
     std::int64_t number = 0;
+    std::int64_t cents = 0; ///< of all items
     std::vector<item> items;
+
+    static constexpr std::string_view reconciled[] = {"order_id", "number", "cents"}; // see examples/reconcile
 };
-BOOST_DESCRIBE_STRUCT(order_placed, (), (order_id, customer_id, number, items))
+BOOST_DESCRIBE_STRUCT(order_placed, (), (order_id, customer_id, number, cents, items))
 
 /// The warehouse's answer, on topic "shipped".
 struct shipped {

@@ -16,11 +16,12 @@ constexpr char usage[] = "--db FILE --listen ENDPOINT --connect ENDPOINT";
 template <class Node>
 asio::awaitable<void> serve(Node& node)
 {
-    node.template consume<order_placed>("orders", "warehouse", [](auto& tx, order_placed const& o) {
+    auto const ship = [](auto& tx, order_placed const& o) {
         tx.execute("INSERT INTO shipments (order_id, customer_id, number, cents) VALUES (?, ?, ?, ?)", o.order_id,
-            o.customer_id, o.number, cents_of(o.items));
+            o.customer_id, o.number, o.cents);
         tx.send("shipped", shipped{o.order_id}, {.key = o.customer_id});
-    });
+    };
+    node.template consume<order_placed>("orders", "warehouse", ship, {.ledger_retention = std::chrono::days{30}});
     auto prepare = [](auto& tx) { create_tables(tx, shipments_schema); };
     co_await node.transact(prepare);
     co_await node.run();

@@ -4,6 +4,7 @@
 #include <cosaga/consumer_options.hpp>
 #include <cosaga/detail/consumer_core.hpp>
 #include <cosaga/detail/intake.hpp>
+#include <cosaga/detail/reconciled_fields.hpp>
 #include <cosaga/environment.hpp>
 #include <cosaga/message.hpp>
 #include <cosaga/storage.hpp>
@@ -72,6 +73,11 @@ public:
             return run_preparation(m);
         else
             return {}; // never called: no coroutine has to be compiled
+    }
+
+    ledger_fields reconciled(item const& m) override
+    {
+        return std::visit([](auto const& body) { return reconciled_fields(body); }, entries_[m.at].body);
     }
 
     static constexpr bool prepares = !std::is_same_v<Prepare, no_preparation>;

@@ -17,6 +17,7 @@ struct consumer_options {
     schedule retries{};                               ///< for a handler that throws; then a dead letter
     std::size_t max_retrying = 10'000;                ///< messages taken and waiting for a retry; above it no more are received
     duration retention = std::chrono::days{7};        ///< how long applied messages are remembered
+    duration ledger_retention{};                      ///< how long what was applied stays in a ledger for reconciliation; 0: no ledger is kept
     duration poll_interval = std::chrono::seconds{5}; ///< safety net for retries that another process left
     std::size_t concurrency = 64;                     ///< preparations that run at the same time, >= 1
     duration grace = std::chrono::seconds{10};        ///< for preparations that run when the consumer is stopped; then they are cancelled

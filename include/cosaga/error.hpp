@@ -40,6 +40,13 @@ enum class errc {
     request_refused,       ///< the responder answered with an error
     transaction_unknown,   ///< whether the local transaction committed cannot be said now; a check-back will find out
     transaction_conflict,  ///< committed here, but its message was dropped before: somebody had decided otherwise
+    step_refused,          ///< the business said no to a step of a saga
+    saga_unregistered,     ///< nobody registered here a saga of that name and version, or that compensation
+    saga_conflict,         ///< the id belongs to a saga of another name or input
+    saga_mismatch,         ///< the code of a saga does not do what its journal says
+    saga_misused,          ///< a saga's context was used in a way that cannot be replayed
+    saga_undone,           ///< the saga has no result: what it did was undone
+    saga_ended,            ///< the saga ended before, and keeps its outcome
 };
 
 /// What to do about an error: `if (e.code() == remedy::retry) ...`.
@@ -70,6 +77,12 @@ inline boost::system::system_error make_error(errc e, std::string const& context
     return {make_error_code(e), context};
 }
 
+/// What a step of a saga throws, here or at a participant, when the business says no: it is not tried again, and what ran before is undone.
+inline boost::system::system_error refusal(std::string const& why)
+{
+    return make_error(errc::step_refused, why);
+}
+
 } // namespace cosaga
 
 template <>
@@ -94,6 +107,7 @@ inline remedy remedy_of(errc e) noexcept
     case errc::request_refused:
     case errc::rejected:
     case errc::transaction_conflict:
+    case errc::step_refused:
         return remedy::compensate;
     default:
         return remedy::give_up;
@@ -132,6 +146,13 @@ public:
         case errc::request_refused: return "the request was refused";
         case errc::transaction_unknown: return "the outcome of the local transaction is not known yet";
         case errc::transaction_conflict: return "the message of a committed transaction was dropped";
+        case errc::step_refused: return "the step was refused";
+        case errc::saga_unregistered: return "not registered for sagas";
+        case errc::saga_conflict: return "the saga id is used by another saga";
+        case errc::saga_mismatch: return "the saga's code does not match its journal";
+        case errc::saga_misused: return "the saga's context was misused";
+        case errc::saga_undone: return "the saga was undone";
+        case errc::saga_ended: return "the saga has ended";
         }
         return "unknown cosaga error " + std::to_string(value);
     }

@@ -26,6 +26,7 @@ namespace cosaga {
 struct node_options {
     std::string service;             ///< the name of this service: the `source` of its messages; 1 to 255 bytes
     relay_options relay{};
+    std::vector<ledger_options> ledgers{}; ///< of topics that are reconciled
     std::string reply_topic{};       ///< to ask questions: where answers arrive; empty when this node asks none
     std::string reply_consumer{};    ///< under which name; the service's unless given
 };
@@ -53,7 +54,7 @@ public:
         : store_{&s},
           transport_{&t},
           options_{std::move(options)},
-          outbox_{s, t, {.service = options_.service, .relay = options_.relay}},
+          outbox_{s, t, {.service = options_.service, .relay = options_.relay, .ledgers = options_.ledgers}},
           core_{detail::make_node_core(s, t, outbox_.core())}
     {
         if (options_.reply_topic.empty())

@@ -3,6 +3,7 @@
 
 #include <cosaga/codec.hpp>
 #include <cosaga/detail/outbox_core.hpp>
+#include <cosaga/detail/reconciled_fields.hpp>
 #include <cosaga/environment.hpp>
 #include <cosaga/message.hpp>
 #include <cosaga/outbox_options.hpp>
@@ -56,7 +57,7 @@ public:
         {
             auto m = outbox_->compose(*this, topic, body, options);
             auto const id = m.id;
-            outbox_->core_->stage(*this, std::move(m), options.delay);
+            stage(std::move(m), body, options.delay);
             return id;
         }
 
@@ -66,7 +67,7 @@ public:
         {
             auto m = outbox_->compose(*this, topic, body, options);
             auto expected = outbox_->core_->expect(m);
-            outbox_->core_->stage(*this, std::move(m), options.delay);
+            stage(std::move(m), body, options.delay);
             return expected;
         }
 
@@ -74,6 +75,15 @@ public:
         void forward(message m) { outbox_->core_->stage(*this, std::move(m), duration::zero()); }
 
     private:
+        template <class Body>
+        void stage(message m, Body const& body, duration delay)
+        {
+            if (!outbox_->core_->keeps_ledger(m.topic))
+                return outbox_->core_->stage(*this, std::move(m), delay);
+            auto const kept = detail::reconciled_fields(body);
+            outbox_->core_->stage(*this, std::move(m), delay, &kept);
+        }
+
         outbox* outbox_;
     };
 

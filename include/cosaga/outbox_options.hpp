@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cosaga/environment.hpp>
+#include <cosaga/ledger_options.hpp>
 #include <cosaga/message.hpp>
 #include <cosaga/relay_options.hpp>
 #include <cosaga/storage.hpp>
@@ -11,6 +12,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace cosaga {
 
@@ -24,6 +26,7 @@ struct send_options {
 struct outbox_options {
     std::string service;    ///< who sends: the `source` of every message; 1 to 255 bytes
     relay_options relay{};  ///< of each destination
+    std::vector<ledger_options> ledgers{}; ///< of topics that are reconciled
 };
 
 /// The state of one destination of an outbox.

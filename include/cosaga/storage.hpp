@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cosaga/environment.hpp>
+#include <cosaga/ledger.hpp>
 #include <cosaga/message.hpp>
 #include <cosaga/message_id.hpp>
 
@@ -64,7 +65,20 @@ struct located_row {
 /// What is remembered for an id within a scope; empty is a value too.
 using mark = std::string;
 
-enum class saga_state : std::uint8_t { running, compensating, paused, done, undone };
+enum class saga_state : std::uint8_t {
+    running,      ///< forward
+    compensating, ///< what ran is being undone; it never turns forward again
+    confirming,   ///< what was tried is being confirmed; it never turns back
+    paused,       ///< until an operator acts
+    done,
+    undone,
+};
+
+/// True for a saga for which there is something to do, now or later.
+constexpr bool is_unfinished(saga_state s) noexcept
+{
+    return s < saga_state::paused;
+}
 
 /// A row of the saga table. `id` has at most `max_saga_id` bytes.
 struct saga_row {
@@ -74,18 +88,23 @@ struct saga_row {
     saga_state state = saga_state::running;
     std::string input;
     std::string result;
+    std::string reason;        ///< why it is paused, does not get on, or was undone
+    std::int64_t epoch = 0;    ///< the fencing token: increases whenever another owner takes it
     std::string lease_owner;   ///< who runs it; empty when nobody does
     time_point lease_until{};  ///< when another owner may take it
-    time_point due_at{};       ///< nothing to do before
+    time_point due_at{};       ///< nothing to do before; while it is leased, the end of the lease; when ended, it is kept until then
 };
 
 inline constexpr std::size_t max_saga_id = 255;
 
-/// One entry of a saga's journal.
+/// One entry of a saga's journal. What a kind means, and what is in the content, is known to the saga engine alone.
 struct journal_entry {
-    std::uint64_t step = 0;
+    std::uint64_t number = 0; ///< given by the store: 1, 2, 3 ... within a saga
+    std::uint32_t kind = 0;
+    std::string step;         ///< where in the saga
     std::string name;
-    std::string outcome;
+    time_point at{};
+    std::string content;
 };
 
 /// Tells a watcher what a commit did to its queue.
@@ -154,36 +173,48 @@ std::optional<mark> find_mark(Tx& tx, std::string_view scope, message_id const& 
 
 /// Saga instances.
 ///
-/// | expression                                  | type                      | meaning |
-/// |---------------------------------------------|---------------------------|---------|
-/// | `tx.insert_saga(row)`                       | `bool`                    | false if the id is there already |
-/// | `tx.find_saga(id)`                          | `std::optional<saga_row>` | |
-/// | `tx.update_saga(row)`                       | `bool`                    | false if there is none |
-/// | `tx.erase_saga(id)`                         | `bool`                    | with its journal |
-/// | `tx.claim_sagas(owner, now, until, most)`   | `std::vector<saga_row>`   | takes unfinished, unpaused sagas that are due and whose lease is free, expired or `owner`'s: sets the lease |
-/// | `tx.list_sagas(state, after, most)`         | `std::vector<saga_row>`   | by id, after the id `after` |
+/// | expression                                | type                        | meaning |
+/// |-------------------------------------------|-----------------------------|---------|
+/// | `tx.insert_saga(row)`                     | `bool`                      | false if the id is there already |
+/// | `tx.find_saga(id)`                        | `std::optional<saga_row>`   | |
+/// | `tx.update_saga(row, epoch)`              | `bool`                      | false if there is none of that epoch; sets all of it, the epoch included |
+/// | `tx.wake_saga(id, at)`                    | `bool`                      | makes an unfinished saga due at `at` if it is not due before; false if there is none |
+/// | `tx.erase_saga(id)`                       | `bool`                      | with its journal |
+/// | `tx.claim_sagas(owner, now, until, most)` | `std::vector<saga_row>`     | takes unfinished sagas that are due and whose lease is free, expired or `owner`'s: sets the lease, makes them due when it ends, and increases the epoch of those that were not `owner`'s |
+/// | `tx.renew_sagas(owner, until)`            | `std::size_t`               | extends all leases of `owner`; what was woken stays due |
+/// | `tx.release_sagas(prefix)`                | `std::size_t`               | ends all leases of owners whose names begin so; their sagas are due at once |
+/// | `tx.next_saga_due(owner)`                 | `std::optional<time_point>` | the earliest `due_at` of unfinished sagas that are free or `owner`'s |
+/// | `tx.list_sagas(state, after, most)`       | `std::vector<saga_row>`     | by id, after the id `after` |
+/// | `tx.purge_sagas(before, most)`            | `std::size_t`               | removes at most `most` ended sagas with `due_at < before`, with their journals |
 template <class Tx>
 concept sagas_table = requires(Tx& tx, saga_row const& row, std::string_view id, time_point now, std::size_t most,
-    saga_state state) {
+    saga_state state, std::int64_t epoch) {
     { tx.insert_saga(row) } -> std::same_as<bool>;
     { tx.find_saga(id) } -> std::same_as<std::optional<saga_row>>;
-    { tx.update_saga(row) } -> std::same_as<bool>;
+    { tx.update_saga(row, epoch) } -> std::same_as<bool>;
+    { tx.wake_saga(id, now) } -> std::same_as<bool>;
     { tx.erase_saga(id) } -> std::same_as<bool>;
     { tx.claim_sagas(id, now, now, most) } -> std::same_as<std::vector<saga_row>>;
+    { tx.renew_sagas(id, now) } -> std::same_as<std::size_t>;
+    { tx.release_sagas(id) } -> std::same_as<std::size_t>;
+    { tx.next_saga_due(id) } -> std::same_as<std::optional<time_point>>;
     { tx.list_sagas(state, id, most) } -> std::same_as<std::vector<saga_row>>;
+    { tx.purge_sagas(now, most) } -> std::same_as<std::size_t>;
 };
 
-/// The journals of sagas.
+/// The journals of sagas: one log for each.
 ///
-/// | expression                             | type                         | meaning |
-/// |----------------------------------------|------------------------------|---------|
-/// | `tx.append_journal(id, entries)`       | `void`                       | throws `errc::transaction_fenced` if a step is there already: another owner was first |
-/// | `tx.read_journal(id, after, most)`     | `std::vector<journal_entry>` | with `step > after`, by step |
+/// | expression                                | type                         | meaning |
+/// |-------------------------------------------|------------------------------|---------|
+/// | `tx.append_journal(id, epoch, entries)`   | `std::optional<std::uint64_t>` | adds the entries, with the next numbers in their order; the number of the last entry of the journal (0: it has none), or nothing, and none is added, if there is no saga of that id and epoch: another owner has taken it |
+/// | `tx.read_journal(id, after, most)`        | `std::vector<journal_entry>` | with `number > after`, by number |
+/// | `tx.erase_journal(id, through)`           | `std::size_t`                | removes entries with `number <= through`; numbers are not used again while one is left |
 template <class Tx>
-concept journal_table = requires(Tx& tx, std::string_view id, std::span<journal_entry const> entries,
-    std::uint64_t after, std::size_t most) {
-    tx.append_journal(id, entries);
+concept journal_table = requires(Tx& tx, std::string_view id, std::int64_t epoch,
+    std::span<journal_entry const> entries, std::uint64_t after, std::size_t most) {
+    { tx.append_journal(id, epoch, entries) } -> std::same_as<std::optional<std::uint64_t>>;
     { tx.read_journal(id, after, most) } -> std::same_as<std::vector<journal_entry>>;
+    { tx.erase_journal(id, after) } -> std::same_as<std::size_t>;
 };
 
 /// One local transaction. It is used inside the function handed to `transact`, on the store's thread, and nowhere else.
@@ -194,11 +225,11 @@ concept journal_table = requires(Tx& tx, std::string_view id, std::span<journal_
 /// | `tx.now()`      | `time_point`  | the time at which its group began |
 /// | `tx.nested(f)`  | what `f()` returns | runs `f` in a savepoint of its own: if it throws, its changes (staged rows included) are undone, no other's, and the exception comes out |
 ///
-/// Beside the four tables a transaction of an SQL store has `tx.execute(sql, args...)` and
+/// Beside the five tables a transaction of an SQL store has `tx.execute(sql, args...)` and
 /// `tx.query<Row>(sql, args...)` for the user's own tables.
 template <class Tx>
 concept store_transaction = std::copy_constructible<Tx> && messages_table<Tx> && marks_table<Tx> && sagas_table<Tx>
-                         && journal_table<Tx>
+                         && journal_table<Tx> && ledger_table<Tx>
                          && requires(Tx& tx, void (*f)()) {
     { tx.now() } -> std::same_as<time_point>;
     tx.nested(f);

@@ -414,8 +414,9 @@ TYPED_TEST(storage_tables, a_work_that_throws_leaves_no_trace_in_any_table)
         auto const id = id_of(5);
         tx.insert_marks("scope", {&id, 1}, "mark");
         tx.insert_saga(saga);
-        journal_entry const entry{1, "step", "ok"};
-        tx.append_journal("saga", {&entry, 1});
+        journal_entry entry;
+        entry.step = "1";
+        EXPECT_TRUE(tx.append_journal("saga", 0, {&entry, 1}));
         TypeParam::put(tx, "key", "value");
         throw std::runtime_error{"no"};
     };
@@ -594,127 +595,6 @@ TYPED_TEST(storage_tables, purges_foreign_marks_by_the_time_of_their_insertion)
         EXPECT_EQ(tx.purge_marks("scope", between, 10), 2u);
         EXPECT_FALSE(find_mark(tx, "scope", first[1]));
         EXPECT_TRUE(find_mark(tx, "scope", second[0]));
-    });
-}
-
-// sagas and their journals
-
-saga_row saga_of(std::string id, time_point due = {})
-{
-    saga_row row;
-    row.id = std::move(id);
-    row.name = "order";
-    row.version = 3;
-    row.input = std::string{"in\0put", 6};
-    row.due_at = due;
-    return row;
-}
-
-TYPED_TEST(storage_tables, keeps_sagas)
-{
-    auto row = saga_of("a");
-    row.result = "result";
-    row.lease_owner = "me";
-    row.lease_until = time_point{5s};
-    row.due_at = time_point{6s};
-    this->transact([&](auto& tx) {
-        EXPECT_TRUE(tx.insert_saga(row));
-        EXPECT_FALSE(tx.insert_saga(saga_of("a")));
-        EXPECT_FALSE(tx.update_saga(saga_of("b")));
-        EXPECT_FALSE(tx.find_saga("b"));
-    });
-    row.state = saga_state::done;
-    row.result = "other";
-    row.version = 4;
-    this->transact([&](auto& tx) { EXPECT_TRUE(tx.update_saga(row)); });
-    this->open();
-    auto const found = this->transact([&](auto& tx) { return tx.find_saga("a"); });
-    ASSERT_TRUE(found);
-    EXPECT_EQ(found->name, "order");
-    EXPECT_EQ(found->version, 4u);
-    EXPECT_EQ(found->state, saga_state::done);
-    EXPECT_EQ(found->input, row.input);
-    EXPECT_EQ(found->result, "other");
-    EXPECT_EQ(found->lease_owner, "me");
-    EXPECT_EQ(found->lease_until, time_point{5s});
-    EXPECT_EQ(found->due_at, time_point{6s});
-}
-
-TYPED_TEST(storage_tables, refuses_a_saga_id_that_is_empty_or_too_long)
-{
-    for (auto const& id : {std::string{}, std::string(max_saga_id + 1, 'x')})
-        try {
-            this->transact([&](auto& tx) { tx.insert_saga(saga_of(id)); });
-            ADD_FAILURE() << "accepted an id of " << id.size() << " bytes";
-        } catch (boost::system::system_error const& e) {
-            EXPECT_EQ(e.code(), errc::bad_argument);
-        }
-    this->transact([&](auto& tx) { EXPECT_TRUE(tx.insert_saga(saga_of(std::string(max_saga_id, 'x')))); });
-}
-
-TYPED_TEST(storage_tables, claims_sagas_that_are_due_and_free)
-{
-    auto const now = time_point{1000s};
-    auto due = saga_of("due", time_point{10s}), later = saga_of("later", now + 1s), done = saga_of("done"),
-         paused = saga_of("paused"), taken = saga_of("taken", time_point{5s}), expired = saga_of("expired", time_point{20s}),
-         undoing = saga_of("undoing", time_point{30s}), mine = saga_of("mine", time_point{40s});
-    done.state = saga_state::done;
-    paused.state = saga_state::paused;
-    undoing.state = saga_state::compensating;
-    taken.lease_owner = expired.lease_owner = "other";
-    mine.lease_owner = "me";
-    taken.lease_until = mine.lease_until = now + 1s;
-    expired.lease_until = now;
-    auto const names = [](std::vector<saga_row> const& rows) {
-        std::vector<std::string> ids;
-        for (auto const& r : rows)
-            ids.push_back(r.id);
-        return ids;
-    };
-    this->transact([&](auto& tx) {
-        for (auto const& row : {due, later, done, paused, taken, expired, undoing, mine})
-            EXPECT_TRUE(tx.insert_saga(row));
-        EXPECT_EQ(names(tx.claim_sagas("me", now, now + 60s, 2)), (std::vector<std::string>{"due", "expired"}));
-        EXPECT_EQ(names(tx.claim_sagas("you", now, now + 60s, 10)), (std::vector<std::string>{"undoing"}));
-        auto const all = tx.claim_sagas("me", now, now + 90s, 10);
-        EXPECT_EQ(names(all), (std::vector<std::string>{"due", "expired", "mine"}));
-        EXPECT_EQ(all[0].lease_owner, "me");
-        EXPECT_EQ(tx.find_saga("due")->lease_until, now + 90s);
-        EXPECT_EQ(names(tx.list_sagas(saga_state::running, "", 10)),
-            (std::vector<std::string>{"due", "expired", "later", "mine", "taken"}));
-        EXPECT_EQ(names(tx.list_sagas(saga_state::running, "expired", 2)), (std::vector<std::string>{"later", "mine"}));
-        EXPECT_EQ(names(tx.list_sagas(saga_state::paused, "", 10)), (std::vector<std::string>{"paused"}));
-    });
-}
-
-TYPED_TEST(storage_tables, keeps_a_journal_and_fences_a_second_writer)
-{
-    std::vector<journal_entry> const first{{1, "reserve", "ok"}, {2, "pay", std::string{"\0no", 3}}};
-    std::vector<journal_entry> const second{{3, "ship", "ok"}, {2, "pay", "again"}};
-    this->transact([&](auto& tx) {
-        tx.insert_saga(saga_of("a"));
-        tx.append_journal("a", first);
-        tx.append_journal("b", std::span{first}.first(1));
-    });
-    this->transact([&](auto& tx) {
-        try {
-            tx.append_journal("a", second);
-            ADD_FAILURE() << "took a step twice";
-        } catch (boost::system::system_error const& e) {
-            EXPECT_EQ(e.code(), errc::transaction_fenced);
-        }
-        auto const entries = tx.read_journal("a", 0, 10); // nothing of what was refused
-        ASSERT_EQ(entries.size(), 2u);
-        EXPECT_EQ(entries[1].step, 2u);
-        EXPECT_EQ(entries[1].name, "pay");
-        EXPECT_EQ(entries[1].outcome, first[1].outcome);
-        EXPECT_EQ(tx.read_journal("a", 1, 10).size(), 1u);
-        EXPECT_EQ(tx.read_journal("a", 0, 1).size(), 1u);
-        EXPECT_TRUE(tx.read_journal("a", std::numeric_limits<std::uint64_t>::max(), 1).empty());
-        EXPECT_TRUE(tx.erase_saga("a"));
-        EXPECT_FALSE(tx.erase_saga("a"));
-        EXPECT_TRUE(tx.read_journal("a", 0, 10).empty());
-        EXPECT_EQ(tx.read_journal("b", 0, 10).size(), 1u);
     });
 }
 

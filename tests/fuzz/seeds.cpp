@@ -1,6 +1,10 @@
 // Copyright the cosaga authors. Distributed under the Boost Software License, Version 1.0.
 #include "body_checks.hpp"
 
+#include <unit/sorted_ledger.hpp>
+
+#include <cosaga/detail/comparison.hpp>
+#include <cosaga/detail/comparison_answer.hpp>
 #include <cosaga/detail/sqlite_messages.hpp>
 #include <cosaga/detail/zeromq_frames.hpp>
 #ifdef COSAGA_FUZZ_WEBHOOK
@@ -11,6 +15,8 @@
 #include <filesystem>
 #include <fstream>
 #include <map>
+#include <optional>
+#include <random>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -153,6 +159,28 @@ void write_webhooks(seed_writer& write)
 void write_webhooks(seed_writer&) {}
 #endif
 
+// Both sides of a comparison of two ledgers that differ in each way.
+void write_comparison(seed_writer& write)
+{
+    std::mt19937_64 chance{1};
+    auto records = ledgers::make_records(500, std::chrono::seconds{1}, chance);
+    ledgers::sorted_ledger here{records};
+    records.erase(records.begin() + 100);
+    records[300].key += "!";
+    ledgers::sorted_ledger there{records};
+    comparison c{ledgers::everything, 1, 100};
+    comparison_answer answer{there, ledgers::everything};
+    std::vector<cosaga::ledger_difference> found;
+    std::string answers;
+    for (std::optional<std::string> request = c.open(); request;) {
+        write("comparison", chosen(0, *request));
+        auto const text = answer(*request);
+        answers += chosen(static_cast<int>(text.size() % 256), chosen(static_cast<int>(text.size() / 256), text));
+        write("comparison", chosen(1, answers));
+        request = c.next(here, text, found);
+    }
+}
+
 void write_others(seed_writer& write)
 {
     cosaga::queue_name const queue{cosaga::queue_side::outbox, "orders", "stock"};
@@ -194,6 +222,7 @@ int main(int argc, char** argv)
     write_bodies<binary_codec>(write, "binary_body");
     write_bodies<json_codec>(write, "json_body");
     write_frames(write);
+    write_comparison(write);
     write_others(write);
     write_webhooks(write);
     return 0;

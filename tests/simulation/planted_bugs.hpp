@@ -5,6 +5,7 @@
 #include <cosaga/detail/event.hpp>
 #include <cosaga/detail/spawn.hpp>
 #include <cosaga/fence.hpp>
+#include <cosaga/ledger.hpp>
 #include <cosaga/storage/memory.hpp>
 #include <cosaga/testing/host.hpp>
 #include <cosaga/testing/platform.hpp>
@@ -148,6 +149,13 @@ struct send_outside : transaction<send_outside> {
     void append(queue_name const& queue, message_state state, std::span<message_row> rows);
 };
 
+/// Records of ledgers are stored by a transaction of their own, after the one that they belong to.
+struct ledger_outside : transaction<ledger_outside> {
+    using transaction::transaction;
+
+    void record(std::string_view name, std::span<cosaga::ledger_record const> records);
+};
+
 /// A message whose handler threw is dropped.
 struct failure_swallowed : transaction<failure_swallowed> {
     using transaction::transaction;
@@ -219,6 +227,18 @@ inline void send_outside::append(queue_name const& queue, message_state state, s
         return memory_transaction::append(queue, state, rows);
     cosaga::detail::spawn_on(of->get_environment().get_executor(),
         append_later(&of->correct, queue, state, std::vector<message_row>(rows.begin(), rows.end())), [](std::exception_ptr) {});
+}
+
+inline asio::awaitable<void> record_later(cosaga::memory_store* to, std::string name, std::vector<cosaga::ledger_record> records)
+{
+    auto work = [&](cosaga::memory_transaction& tx) { tx.record(name, records); };
+    co_await to->transact(work);
+}
+inline void ledger_outside::record(std::string_view name, std::span<cosaga::ledger_record const> records)
+{
+    cosaga::detail::spawn_on(of->get_environment().get_executor(),
+        record_later(&of->correct, std::string{name}, std::vector<cosaga::ledger_record>(records.begin(), records.end())),
+        [](std::exception_ptr) {});
 }
 
 /// Says that a message was accepted as soon as it is on its way.

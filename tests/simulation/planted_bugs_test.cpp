@@ -1,43 +1,22 @@
 // Copyright the cosaga authors. Distributed under the Boost Software License, Version 1.0.
 // A simulation that finds nothing shows nothing: here are services with a bug each, and how many seeds it takes to find it.
 #include "planted_bugs.hpp"
+#include "planted_search.hpp"
 
-#include <cosaga/testing/scenario.hpp>
 #include <cosaga/testing/workloads/key_order.hpp>
 #include <cosaga/testing/workloads/ledger.hpp>
 #include <cosaga/testing/workloads/notifications.hpp>
 #include <cosaga/testing/workloads/parked_messages.hpp>
+#include <cosaga/testing/workloads/reconciliation.hpp>
 #include <cosaga/testing/workloads/total_queue.hpp>
 #include <cosaga/testing/workloads/transactions.hpp>
 
 #include <gtest/gtest.h>
 
-#include <cstdint>
-#include <iostream>
-#include <memory>
-
 namespace {
 
 using namespace cosaga::testing;
 using namespace planted;
-
-/// Runs one seed after another until a promise is broken.
-template <class Scenario>
-void expect_to_be_found()
-{
-    constexpr std::uint64_t most = 2000;
-    for (std::uint64_t seed = 1; seed <= most; ++seed) {
-        run_options options;
-        options.seed = seed;
-        auto const r = run_scenario([] { return std::make_unique<Scenario>(); }, options);
-        if (r.findings.empty())
-            continue;
-        std::cout << "found with seed " << seed << ": " << r.findings.front().what << '\n';
-        ::testing::Test::RecordProperty("seeds", static_cast<int>(seed));
-        return;
-    }
-    ADD_FAILURE() << "not found by " << most << " seeds";
-}
 
 TEST(planted_bug, no_dedupe)
 {
@@ -127,6 +106,21 @@ TEST(planted_bug, notification_whose_outcome_a_restart_forgets)
 TEST(planted_bug, notification_delivered_when_it_was_published)
 {
     expect_to_be_found<notifications<transport_platform<accepted_when_published>>>();
+}
+
+TEST(planted_bug, ledger_outside_of_the_transaction)
+{
+    expect_to_be_found<reconciliation<store_platform<ledger_outside>>>();
+}
+
+TEST(planted_bug, reconciled_without_dedupe)
+{
+    expect_to_be_found<reconciliation<store_platform<no_dedupe>>>();
+}
+
+TEST(planted_bug, reconciled_message_sent_outside_of_the_transaction)
+{
+    expect_to_be_found<reconciliation<store_platform<send_outside>>>();
 }
 
 } // namespace

@@ -12,7 +12,7 @@ traces() {
     {
         "$1" --seeds 1..8 --hashes
         "$1" --seeds 5..12 --jobs 2 --hashes
-        for slow in ledger_sqlite total_queue_sqlite key_order_sqlite parked_messages_sqlite transactions_sqlite transactions_zeromq notifications_sqlite; do
+        for slow in ledger_sqlite total_queue_sqlite key_order_sqlite parked_messages_sqlite transactions_sqlite transactions_zeromq notifications_sqlite sagas_sqlite reconciliation_sqlite; do
             "$1" --workload $slow --seeds 8..12 --hashes
         done
     } | grep -E ' [0-9a-f]{16}$' | sort -u

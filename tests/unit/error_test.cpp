@@ -23,7 +23,7 @@ using cosaga::errc;
 using cosaga::remedy;
 
 constexpr int first_error = static_cast<int>(errc::bad_argument);
-constexpr int last_error = static_cast<int>(errc::transaction_conflict);
+constexpr int last_error = static_cast<int>(errc::saga_ended);
 
 TEST(error, every_code_has_a_message_of_its_own)
 {

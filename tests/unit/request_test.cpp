@@ -177,6 +177,22 @@ TEST_F(request, that_waits_when_the_node_stops_is_told)
     }
 }
 
+TEST_F(request, that_waits_when_its_process_dies_is_gone_with_it)
+{
+    answer_questions(1h);
+    start();
+    auto kept = std::make_shared<int>();
+    std::weak_ptr<int> const held = kept;
+    question const q{"a"};
+    asio::co_spawn(env.get_executor(), shop.node->request<answer>("orders", q, 2h), [kept](std::exception_ptr, answer) { ADD_FAILURE(); });
+    kept.reset();
+    env.run_for(1s);
+    EXPECT_FALSE(held.expired());
+    shop.node.reset();
+    env.run_for(1s); // Asio destroys coroutines on their executor
+    EXPECT_TRUE(held.expired());
+}
+
 TEST_F(request, whose_reply_address_is_not_declared_is_reported_and_harms_nobody)
 {
     answer_questions();

@@ -4,10 +4,12 @@
 #include <cosaga/consumer_options.hpp>
 #include <cosaga/detail/consumer_core.hpp>
 #include <cosaga/detail/intake.hpp>
+#include <cosaga/detail/ledger_keeper.hpp>
 #include <cosaga/detail/retry_index.hpp>
 #include <cosaga/detail/retry_wait.hpp>
 #include <cosaga/environment.hpp>
 #include <cosaga/error.hpp>
+#include <cosaga/ledger_options.hpp>
 #include <cosaga/message.hpp>
 #include <cosaga/storage.hpp>
 
@@ -39,7 +41,8 @@ public:
         : environment_{&s.get_environment()},
           queue_{std::move(queue)},
           scope_{inbox_scope(queue_.topic, queue_.consumer)},
-          options_{options}
+          options_{options},
+          keeper_{options.ledger_retention}
     {
     }
 
@@ -71,7 +74,9 @@ public:
         ids.reserve(batch.size());
         for (auto const& i : batch)
             ids.push_back(i.row.content.id);
-        auto const seen = tx.insert_marks(scope_, ids, mark{});
+        auto seen = tx.insert_marks(scope_, ids, mark{});
+        if (keeps_ledger())
+            admit_mends(tx, batch, seen);
         auto const oldest_known = tx.now() - options_.retention;
         auto const done = can_apply_together(batch, oldest_known) && apply_together(tx, batch, seen)
                             ? counted_together(seen)
@@ -111,9 +116,76 @@ private:
 
     using marks_seen = std::vector<std::optional<mark>>;
 
-    static bool is_too_old(message const& m, time_point oldest_known) noexcept
+    bool is_too_old(message const& m, time_point oldest_known) const noexcept
     {
-        return m.id.is_time_ordered() && m.id.time() < oldest_known;
+        return m.id.is_time_ordered() && m.id.time() < oldest_known && !is_mend(m);
+    }
+
+    bool keeps_ledger() const noexcept { return keeper_.retention() > duration::zero(); }
+
+    /// Sent again because the ledger seemed to lack it, and of a time in which the ledger knows what was applied.
+    bool is_mend(message const& m) const noexcept
+    {
+        return keeps_ledger() && m.time >= ledger_since_ && !m.find_header(mend_header).empty();
+    }
+
+    // A mark says that a message was taken. One that is sent again on purpose is new all the same if the ledger says that its effect
+    // is not here, or another one, and it is not waiting here either.
+    void admit_mends(store_transaction_type& tx, std::vector<item> const& batch, marks_seen& seen)
+    {
+        std::set<message_id> before;
+        for (std::size_t n = 0; n < batch.size(); ++n) {
+            auto const& i = batch[n];
+            bool const first = before.insert(i.row.content.id).second;
+            if (seen[n] && first && is_mend(i.row.content) && i.not_applicable.empty() && lacks(tx, i) && !waits(tx, i))
+                seen[n].reset();
+        }
+    }
+
+    bool lacks(store_transaction_type& tx, item const& i)
+    {
+        auto const wanted = ledger_record_of(i.row.content, i.bodies->reconciled(i));
+        auto const at = wanted.position();
+        auto const found = tx.read_records(ledger_of(i.row.content), {at, position_after(at)}, 1);
+        return found.empty() || (i.row.content.find_header(mend_header) == mend_differs && found.front() != wanted);
+    }
+
+    /// True if it is in the inbox queue, where a dead letter is given another chance.
+    bool waits(store_transaction_type& tx, item const& i)
+    {
+        auto const& id = i.row.content.id;
+        for (auto& parked : tx.find({&id, 1}))
+            if (parked.queue == queue_ && parked.state == message_state::dead) {
+                parked.row.attempts = 0;
+                parked.row.due_at = {};
+                parked.row.last_error.clear();
+                return stale_ = tx.move(queue_, message_state::dead, message_state::ready, parked.row);
+            }
+        for (std::int64_t after = 0;;) {
+            auto const rows = tx.read(queue_, message_state::ready, after, page);
+            for (auto const& row : rows)
+                if (row.content.id == id)
+                    return true;
+            if (rows.size() < page)
+                return false;
+            after = rows.back().seq;
+        }
+    }
+
+    std::string const& ledger_of(message const& m)
+    {
+        if (ledger_source_ != m.source || ledger_.empty()) {
+            ledger_ = inbox_ledger(queue_.topic, queue_.consumer, m.source);
+            ledger_source_ = m.source;
+        }
+        return ledger_;
+    }
+
+    void call(store_transaction_type& tx, item const& i)
+    {
+        i.bodies->call(tx, i);
+        if (keeps_ledger())
+            keeper_.keep(tx, ledger_of(i.row.content), ledger_record_of(i.row.content, i.bodies->reconciled(i)));
     }
 
     /// True if nothing but a handler that throws can keep a message of the batch from being applied.
@@ -132,7 +204,7 @@ private:
         auto const failed = try_nested(tx, [&] {
             for (std::size_t n = 0; n < batch.size(); ++n)
                 if (!seen[n])
-                    batch[n].bodies->call(tx, batch[n]);
+                    call(tx, batch[n]);
         });
         return !failed;
     }
@@ -250,7 +322,7 @@ private:
                 return;
             if (i.unprepared)
                 std::rethrow_exception(i.unprepared);
-            i.bodies->call(tx, i);
+            call(tx, i);
         });
     }
 
@@ -260,6 +332,8 @@ private:
     {
         if (!stale_ && tx.count(queue_, message_state::ready) == index_.size())
             return;
+        if (keeps_ledger())
+            ledger_since_ = std::max(tx.open_ledger(inbox_ledger(queue_.topic, queue_.consumer, {})), tx.now() - keeper_.retention());
         auto const before = std::exchange(index_, {});
         auto const now = environment_->steady_now();
         std::int64_t after = 0;
@@ -279,6 +353,10 @@ private:
     queue_name queue_;
     std::string scope_;
     consumer_options options_;
+    ledger_keeper keeper_;
+    time_point ledger_since_ = time_point::max();
+    std::string ledger_source_; // whose ledger `ledger_` names
+    std::string ledger_;
     retry_index index_;
     bool stale_ = true;
 };

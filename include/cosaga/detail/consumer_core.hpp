@@ -3,6 +3,7 @@
 
 #include <cosaga/consumer_options.hpp>
 #include <cosaga/environment.hpp>
+#include <cosaga/ledger.hpp>
 #include <cosaga/storage.hpp>
 
 #include <boost/asio/awaitable.hpp>
@@ -45,6 +46,8 @@ public:
     virtual void call(Tx& tx, taken_message<Tx> const& m) = 0;
     /// Runs the preparation, and keeps what it returns or threw.
     virtual asio::awaitable<void> prepare(taken_message<Tx>& m) = 0;
+    /// What a ledger keeps of the body, for consumers that have one.
+    virtual ledger_fields reconciled(taken_message<Tx> const&) { return {}; }
 };
 
 /// How a consumer is made of its types.

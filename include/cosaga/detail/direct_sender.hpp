@@ -28,7 +28,7 @@ namespace cosaga::detail {
 inline constexpr char reply_topic_header[] = "replytopic";
 inline constexpr char reply_consumer_header[] = "replyconsumer";
 inline constexpr char correlation_header[] = "correlationid";
-inline constexpr char deadline_header[] = "deadline"; // microseconds since 1970, on the requester's clock
+inline constexpr char deadline_header[] = "deadline"; // microseconds since 1970, on the responder's clock as far as it is known
 
 /// Publishes messages that are in no table: requests and replies. What fails is not repeated.
 /// @par Thread safety

@@ -217,7 +217,7 @@ private:
             for (auto const* const r : requests)
                 if (r->service == service && !known.rows.contains(r->about))
                     missing.push_back(r->about);
-            auto marks = tx.find_marks(scope_of(service), missing);
+            auto marks = tx.find_marks(half_messages_scope(service), missing);
             for (std::size_t i = 0; i < missing.size(); ++i)
                 if (marks[i])
                     known.marks.emplace(std::pair{service, missing[i]}, std::move(marks[i]));
@@ -328,7 +328,6 @@ private:
         }
     }
 
-    static std::string scope_of(std::string_view service) { return "half messages/" + std::string{service}; }
     static mark mark_of(transaction_outcome o)
     {
         return mark{o == transaction_outcome::commit ? fence_marks::committed : fence_marks::rolled_back};
@@ -341,7 +340,7 @@ private:
         for (auto const& half : b.decided)
             fresh[{half.found.queue.consumer, half.outcome}].push_back(half.found.row.content.id);
         for (auto const& [of, ids] : fresh) {
-            auto const scope = scope_of(of.first);
+            auto const scope = half_messages_scope(of.first);
             tx.insert_marks(scope, ids, mark_of(of.second));
             tx.purge_marks(scope, tx.now() - options_.retention, ids.size() + extra_purged);
         }

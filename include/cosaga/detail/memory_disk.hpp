@@ -1,6 +1,8 @@
 // Copyright the cosaga authors. Distributed under the Boost Software License, Version 1.0.
 #pragma once
 
+#include <cosaga/detail/memory_ledgers.hpp>
+#include <cosaga/detail/memory_sagas.hpp>
 #include <cosaga/storage.hpp>
 
 #include <array>
@@ -66,8 +68,9 @@ private:
     std::function<bool()> fails_;
     std::map<queue_name, queue> queues_;
     std::map<std::string, scope, std::less<>> marks_;
-    std::map<std::string, saga_row, std::less<>> sagas_;
-    std::map<std::string, std::map<std::uint64_t, journal_entry>, std::less<>> journals_;
+    detail::memory_saga_map sagas_;
+    detail::memory_journal_map journals_;
+    detail::memory_ledger_map ledgers_;
     std::map<std::string, std::map<std::string, std::string, std::less<>>, std::less<>> user_;
 };
 

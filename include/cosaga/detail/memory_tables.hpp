@@ -2,13 +2,14 @@
 #pragma once
 
 #include <cosaga/detail/memory_disk.hpp>
-#include <cosaga/error.hpp>
+#include <cosaga/detail/memory_ledgers.hpp>
+#include <cosaga/detail/memory_sagas.hpp>
+#include <cosaga/detail/undo_log.hpp>
 #include <cosaga/storage.hpp>
 
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <functional>
 #include <iterator>
 #include <map>
 #include <optional>
@@ -153,13 +154,13 @@ public:
     std::vector<std::optional<mark>> insert_marks(
         std::string_view scope, std::span<message_id const> ids, mark const& value, time_point now)
     {
-        auto& known = entry(disk_->marks_, scope);
+        auto& known = undo_log::entry(disk_->marks_, scope);
         std::vector<std::optional<mark>> before(ids.size());
         for (std::size_t i = 0; i < ids.size(); ++i) {
             auto& marks = known.of(ids[i]);
             auto const [at, added] = marks.try_emplace(ids[i], memory_disk::stored_mark{value, now});
             if (added)
-                undo_.push_back([&marks, id = ids[i]] { marks.erase(id); });
+                undo_.add([&marks, id = ids[i]] { marks.erase(id); });
             else
                 before[i] = at->second.value;
         }
@@ -186,7 +187,7 @@ public:
         auto& [ordered, others] = known->second;
         std::size_t purged = 0;
         auto const purge = [&](auto& marks, auto at) {
-            undo_.push_back([&marks, kept = *at] { marks.insert(kept); });
+            undo_.add([&marks, kept = *at] { marks.insert(kept); });
             ++purged;
             return marks.erase(at);
         };
@@ -198,96 +199,14 @@ public:
         return purged;
     }
 
-    // sagas and journals
-
-    bool insert_saga(saga_row const& row)
-    {
-        check_saga_id(row.id);
-        if (disk_->sagas_.contains(row.id))
-            return false;
-        set(disk_->sagas_, row.id, row);
-        return true;
-    }
-
-    std::optional<saga_row> find_saga(std::string_view id) const
-    {
-        auto const found = disk_->sagas_.find(id);
-        return found == disk_->sagas_.end() ? std::nullopt : std::optional{found->second};
-    }
-
-    bool update_saga(saga_row const& row)
-    {
-        if (!disk_->sagas_.contains(row.id))
-            return false;
-        set(disk_->sagas_, row.id, row);
-        return true;
-    }
-
-    bool erase_saga(std::string_view id)
-    {
-        if (!unset(disk_->sagas_, id))
-            return false;
-        unset(disk_->journals_, id);
-        return true;
-    }
-
-    std::vector<saga_row> claim_sagas(std::string_view owner, time_point now, time_point until, std::size_t most)
-    {
-        std::vector<saga_row> claimed;
-        for (auto const& [id, row] : disk_->sagas_) {
-            bool const unfinished = row.state == saga_state::running || row.state == saga_state::compensating;
-            bool const free = row.lease_owner.empty() || row.lease_owner == owner || row.lease_until <= now;
-            if (unfinished && free && row.due_at <= now)
-                claimed.push_back(row);
-        }
-        std::stable_sort(claimed.begin(), claimed.end(), [](auto& a, auto& b) { return a.due_at < b.due_at; });
-        claimed.resize(std::min(claimed.size(), most));
-        for (auto& row : claimed) {
-            row.lease_owner = owner;
-            row.lease_until = until;
-            set(disk_->sagas_, row.id, row);
-        }
-        return claimed;
-    }
-
-    std::vector<saga_row> list_sagas(saga_state state, std::string_view after, std::size_t most) const
-    {
-        std::vector<saga_row> found;
-        for (auto at = disk_->sagas_.upper_bound(after); at != disk_->sagas_.end() && found.size() < most; ++at)
-            if (at->second.state == state)
-                found.push_back(at->second);
-        return found;
-    }
-
-    /// In a savepoint of the caller's: it may have added some entries when it throws.
-    void append_journal(std::string_view id, std::span<journal_entry const> entries)
-    {
-        check_saga_id(id);
-        auto& journal = entry(disk_->journals_, id);
-        for (auto const& e : entries) {
-            if (!journal.try_emplace(e.step, e).second)
-                throw make_error(errc::transaction_fenced,
-                    "step " + std::to_string(e.step) + " is in the journal already: another owner was first");
-            undo_.push_back([this, saga = std::string{id}, step = e.step] { disk_->journals_.find(saga)->second.erase(step); });
-        }
-    }
-
-    std::vector<journal_entry> read_journal(std::string_view id, std::uint64_t after, std::size_t most) const
-    {
-        std::vector<journal_entry> found;
-        auto const journal = disk_->journals_.find(id);
-        if (journal == disk_->journals_.end())
-            return found;
-        for (auto at = journal->second.upper_bound(after); at != journal->second.end() && found.size() < most; ++at)
-            found.push_back(at->second);
-        return found;
-    }
+    memory_sagas sagas() { return memory_sagas{disk_->sagas_, disk_->journals_, undo_}; }
+    memory_ledgers ledgers() { return memory_ledgers{disk_->ledgers_, undo_}; }
 
     // tables of the user
 
     void put(std::string_view table, std::string_view key, std::string value)
     {
-        set(entry(disk_->user_, table), key, std::move(value));
+        undo_.set(undo_log::entry(disk_->user_, table), key, std::move(value));
     }
 
     std::optional<std::string> get(std::string_view table, std::string_view key) const
@@ -299,7 +218,7 @@ public:
         return found == rows->second.end() ? std::nullopt : std::optional{found->second};
     }
 
-    bool erase(std::string_view table, std::string_view key) { return unset(entry(disk_->user_, table), key); }
+    bool erase(std::string_view table, std::string_view key) { return undo_.unset(undo_log::entry(disk_->user_, table), key); }
 
     std::map<std::string, std::string> entries(std::string_view table) const
     {
@@ -342,8 +261,7 @@ private:
     position_type position() const noexcept { return {undo_.size(), touched_.size()}; }
     void undo_to(position_type to) noexcept
     {
-        for (; undo_.size() > to.undo; undo_.pop_back())
-            undo_.back()();
+        undo_.undo_to(to.undo);
         touched_.erase(touched_.begin() + static_cast<std::ptrdiff_t>(to.touched), touched_.end());
     }
 
@@ -369,20 +287,13 @@ private:
         return notice;
     }
 
-    static void check_saga_id(std::string_view id)
-    {
-        if (id.empty() || id.size() > max_saga_id)
-            throw make_error(errc::bad_argument,
-                "a saga id has 1 to " + std::to_string(max_saga_id) + " bytes, not " + std::to_string(id.size()));
-    }
-
     queue_name const& name_of(queue_name const& name) const { return disk_->queues_.find(name)->first; }
 
     queue_type& queue(queue_name const& name)
     {
         auto const [at, added] = disk_->queues_.try_emplace(name);
         if (added)
-            undo_.push_back([this, name] { disk_->queues_.erase(name); });
+            undo_.add([this, name] { disk_->queues_.erase(name); });
         return at->second;
     }
 
@@ -401,7 +312,7 @@ private:
         if (state != message_state::ready)
             rows.by_due.emplace(row.due_at, seq);
         rows.by_seq.emplace(seq, std::move(row));
-        undo_.push_back([&rows, seq] {
+        undo_.add([&rows, seq] {
             auto const at = rows.by_seq.find(seq);
             rows.by_due.erase({at->second.due_at, seq});
             rows.by_seq.erase(at);
@@ -417,7 +328,7 @@ private:
         bool const indexed = rows.by_due.erase({at->second.due_at, seq}) > 0;
         std::optional<message_row> row{std::move(at->second)};
         rows.by_seq.erase(at);
-        undo_.push_back([&rows, indexed, kept = *row] {
+        undo_.add([&rows, indexed, kept = *row] {
             if (indexed)
                 rows.by_due.emplace(kept.due_at, kept.seq);
             rows.by_seq.emplace(kept.seq, kept);
@@ -425,41 +336,8 @@ private:
         return row;
     }
 
-    /// The entry of a key, made if needed; an empty one that stays behind after a rollback is not seen by anybody.
-    template <class Map>
-    static typename Map::mapped_type& entry(Map& map, std::string_view key)
-    {
-        auto const found = map.find(key);
-        return found != map.end() ? found->second : map.try_emplace(std::string{key}).first->second;
-    }
-
-    template <class Map>
-    void set(Map& map, std::string_view key, typename Map::mapped_type value)
-    {
-        auto const found = map.find(key);
-        if (found == map.end()) {
-            map.try_emplace(std::string{key}, std::move(value));
-            undo_.push_back([&map, k = std::string{key}] { map.erase(k); });
-            return;
-        }
-        undo_.push_back([&map, k = std::string{key}, kept = std::exchange(found->second, std::move(value))] {
-            map.find(k)->second = kept;
-        });
-    }
-
-    template <class Map>
-    bool unset(Map& map, std::string_view key)
-    {
-        auto const found = map.find(key);
-        if (found == map.end())
-            return false;
-        undo_.push_back([&map, kept = *found] { map.insert(kept); });
-        map.erase(found);
-        return true;
-    }
-
     memory_disk* disk_;
-    std::vector<std::function<void()>> undo_;
+    undo_log undo_;
     std::vector<touched> touched_;
     std::vector<position_type> savepoints_;
 };

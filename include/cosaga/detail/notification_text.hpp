@@ -1,6 +1,7 @@
 // Copyright the cosaga authors. Distributed under the Boost Software License, Version 1.0.
 #pragma once
 
+#include <cosaga/detail/time_text.hpp>
 #include <cosaga/environment.hpp>
 #include <cosaga/error.hpp>
 #include <cosaga/notification_options.hpp>
@@ -28,20 +29,6 @@ inline constexpr std::string_view schedule_header = "cosagaschedule";
 
 /// No delay and no deadline is longer: sums with times cannot overflow.
 inline constexpr duration longest_notification = std::chrono::hours{24 * 366};
-
-/// As in "2026-01-01T00:00:15.000Z".
-inline std::string time_text(time_point t)
-{
-    using namespace std::chrono;
-    auto const day = floor<days>(t);
-    year_month_day const date{day};
-    hh_mm_ss const time{floor<milliseconds>(t - day)};
-    std::array<char, 64> text{};
-    std::snprintf(text.data(), text.size(), "%04d-%02u-%02uT%02d:%02d:%02d.%03dZ", static_cast<int>(date.year()),
-        static_cast<unsigned>(date.month()), static_cast<unsigned>(date.day()), static_cast<int>(time.hours().count()),
-        static_cast<int>(time.minutes().count()), static_cast<int>(time.seconds().count()), static_cast<int>(time.subseconds().count()));
-    return text.data();
-}
 
 /// The word before the next space; both are taken off `text`.
 inline std::string_view take_word(std::string_view& text)

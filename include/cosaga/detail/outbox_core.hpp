@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cosaga/environment.hpp>
+#include <cosaga/ledger.hpp>
 #include <cosaga/message.hpp>
 #include <cosaga/message_id.hpp>
 #include <cosaga/outbox_options.hpp>
@@ -28,7 +29,9 @@ public:
     virtual std::string const& service() const noexcept = 0;
     /// A message without type and payload.
     virtual message compose(Tx& tx, std::string_view topic, send_options const& options) = 0;
-    virtual void stage(Tx& tx, message m, duration delay) = 0;
+    virtual bool keeps_ledger(std::string_view topic) const noexcept = 0;
+    /// @param kept what a ledger of the topic keeps of the body; null: the message is in no ledger, or is there already.
+    virtual void stage(Tx& tx, message m, duration delay, ledger_fields const* kept = nullptr) = 0;
     virtual receipt expect(message const& m) = 0;
     virtual asio::awaitable<void> start() = 0;
     virtual asio::awaitable<void> stop() = 0;

@@ -1,10 +1,12 @@
 // Copyright the cosaga authors. Distributed under the Boost Software License, Version 1.0.
 #pragma once
 
+#include <cosaga/detail/ledger_keeper.hpp>
 #include <cosaga/detail/outbox_core.hpp>
 #include <cosaga/detail/receipt_registry.hpp>
 #include <cosaga/environment.hpp>
 #include <cosaga/error.hpp>
+#include <cosaga/ledger_options.hpp>
 #include <cosaga/message.hpp>
 #include <cosaga/notification_options.hpp>
 #include <cosaga/receipt.hpp>
@@ -46,6 +48,10 @@ public:
             throw make_error(errc::bad_configuration, "outbox: the service name needs 1 to 255 bytes");
         if (options_.relay.window_messages == 0 || options_.relay.window_bytes == 0)
             throw make_error(errc::bad_configuration, "outbox: the relay's window must hold at least one message");
+        for (auto const& l : options_.ledgers)
+            if (l.retention <= duration::zero() || !ledgers_.try_emplace(l.topic, l).second)
+                throw make_error(errc::bad_configuration,
+                    "outbox: the ledger of '" + l.topic + "' needs a retention, and may be given once");
     }
 
     ~outbox_machine() override
@@ -70,12 +76,18 @@ public:
         return m;
     }
 
-    void stage(transaction_type& tx, message m, duration delay) override
+    bool keeps_ledger(std::string_view topic) const noexcept override { return !ledgers_.empty() && ledgers_.contains(topic); }
+
+    void stage(transaction_type& tx, message m, duration delay, ledger_fields const* kept) override
     {
         if (delay < duration::zero())
             throw make_error(errc::bad_argument, "send: the delay must not be negative");
         check_limits(m, transport_->limits());
         auto const& queues = queues_of(m.topic);
+        if (kept) {
+            auto& l = ledgers_.find(m.topic)->second;
+            l.keeper.keep(tx, l.name, ledger_record_of(m, *kept));
+        }
         auto const state = delay > duration::zero() ? message_state::delayed : message_state::ready;
         for (std::size_t i = 0; i < queues.size(); ++i) {
             message_row row;
@@ -99,6 +111,8 @@ public:
         std::vector<queue_name> found;
         auto list = [&](auto& tx) {
             found = tx.queues();
+            for (auto const& [topic, l] : ledgers_)
+                tx.open_ledger(l.name);
             for (auto const& [topic, queues] : queues_)
                 found.insert(found.end(), queues.begin(), queues.end());
         };
@@ -153,10 +167,18 @@ public:
     }
 
 private:
-    // Notifications have a notifier.
+    struct kept_ledger {
+        explicit kept_ledger(ledger_options const& o) : name{outbox_ledger(o.topic)}, keeper{o.retention} {}
+
+        std::string name;
+        ledger_keeper keeper;
+    };
+
+    // Notifications have a notifier; what a reconciler has parked is for people.
     static bool is_relayed(queue_name const& queue)
     {
-        return queue.side == queue_side::outbox && !queue.topic.starts_with(notifications_topic);
+        return queue.side == queue_side::outbox && !queue.topic.starts_with(notifications_topic)
+            && !queue.topic.starts_with(reconciliation_topic);
     }
 
     // Only ever called on the store's thread, one transaction at a time.
@@ -200,6 +222,7 @@ private:
     message_id_generator ids_;
     std::shared_ptr<receipt_registry> receipts_;
     std::map<std::string, std::vector<queue_name>, std::less<>> queues_;
+    std::map<std::string, kept_ledger, std::less<>> ledgers_; // by topic; changed on the store's thread
     std::mutex mutex_; // guards what follows
     bool started_ = false;
     std::map<queue_name, std::unique_ptr<relay<Store, Transport>>> relays_;

@@ -18,6 +18,7 @@
 #include <boost/asio/awaitable.hpp>
 
 #include <algorithm>
+#include <chrono>
 #include <cstdint>
 #include <exception>
 #include <map>
@@ -33,10 +34,11 @@ namespace cosaga::detail {
 
 class requester_core::pending {
 public:
-    explicit pending(asio::any_io_executor executor) : answered{std::move(executor)} {}
+    explicit pending(asio::any_io_executor executor) : answered{std::make_unique<event>(std::move(executor))} {}
     message_id id;
+    std::string topic;
     steady_time deadline{};
-    event answered;
+    std::unique_ptr<event> answered;
     std::optional<message> reply;
     std::optional<errc> failed;
     std::string why;
@@ -59,6 +61,13 @@ public:
           replies_{t.subscribe(options_.reply_topic, options_.reply_consumer)}
     {
     }
+    /// Destroys the coroutines that still wait for an answer: their frames hold what they wait for, and nobody else will end that.
+    ~requester_machine() override
+    {
+        auto const waiting = std::move(pending_);
+        for (auto const& [id, p] : waiting)
+            p->answered.reset();
+    }
 
     void start() override
     {
@@ -77,6 +86,7 @@ public:
                                                  + std::to_string(consumers.size()) + " consumers, and needs one");
         auto waiting = std::make_shared<pending>(environment_->get_executor());
         waiting->id = ids_();
+        waiting->topic = topic;
         waiting->deadline = environment_->steady_now() + timeout;
         m.id = waiting->id;
         m.time = environment_->now();
@@ -84,8 +94,6 @@ public:
         m.source = options_.service;
         m.headers.push_back({std::string{reply_topic_header}, options_.reply_topic});
         m.headers.push_back({std::string{reply_consumer_header}, options_.reply_consumer});
-        m.headers.push_back({std::string{deadline_header},
-            std::to_string((m.time + timeout).time_since_epoch().count())});
         {
             std::lock_guard const lock{mutex_};
             if (stopping_)
@@ -93,6 +101,8 @@ public:
             if (pending_.size() >= options_.outstanding)
                 throw make_error(errc::limit_exceeded,
                     "request: " + std::to_string(options_.outstanding) + " requests are waiting already");
+            if (auto const& r = responders_[waiting->topic]; !r.silent)
+                m.headers.push_back({std::string{deadline_header}, std::to_string((m.time + timeout + r.ahead).time_since_epoch().count())});
             pending_.emplace(waiting->id, waiting);
             if (waiting->deadline < next_deadline_)
                 tick_->notify();
@@ -110,7 +120,7 @@ public:
     {
         std::exception_ptr aborted;
         try {
-            co_await waiting->answered.wait();
+            co_await waiting->answered->wait();
         } catch (...) {
             aborted = std::current_exception();
         }
@@ -125,6 +135,14 @@ public:
     }
 
 private:
+    /// What is known of the clock of who answers a topic. A deadline is a time, and one whose clock is ahead would drop every request
+    /// unseen: so each answer tells its time, and after a request without an answer the next has no deadline.
+    struct responder_clock {
+        duration ahead{};
+        bool silent = false;
+    };
+    static constexpr duration most_ahead = std::chrono::days{1};
+
     void forget(message_id const& id)
     {
         std::lock_guard const lock{mutex_};
@@ -139,7 +157,7 @@ private:
             return;
         found->second->failed = errc::request_refused;
         found->second->why = why;
-        found->second->answered.notify();
+        found->second->answered->notify();
     }
 
     asio::awaitable<void> receive()
@@ -161,8 +179,10 @@ private:
                 auto const found = id ? pending_.find(*id) : pending_.end();
                 if (found == pending_.end() || found->second->reply || found->second->failed)
                     continue; // too late, or not ours
+                auto const now = environment_->now();
+                responders_[found->second->topic] = {std::clamp(d.content.time, now, now + most_ahead) - now, false};
                 found->second->reply = std::move(d.content);
-                found->second->answered.notify();
+                found->second->answered->notify();
             }
             replies_.acknowledge(std::move(tags));
         }
@@ -192,7 +212,8 @@ private:
                 continue;
             }
             waiting->failed = errc::timed_out;
-            waiting->answered.notify();
+            responders_[waiting->topic].silent = true;
+            waiting->answered->notify();
         }
         return next_deadline_;
     }
@@ -220,7 +241,7 @@ private:
                 if (waiting->reply || waiting->failed)
                     continue;
                 waiting->failed = errc::transport_closed;
-                waiting->answered.notify();
+                waiting->answered->notify();
             }
         }
         co_await sender_.stop();
@@ -246,6 +267,7 @@ private:
     bool stopping_ = false;
     std::map<message_id, std::shared_ptr<pending>> pending_;
     steady_time next_deadline_ = steady_time::max();
+    std::map<std::string, responder_clock> responders_; // by topic: only those with a route come here
 };
 
 } // namespace cosaga::detail

@@ -2,6 +2,8 @@
 #pragma once
 
 #include <cosaga/detail/sqlite_handle.hpp>
+#include <cosaga/detail/sqlite_journals.hpp>
+#include <cosaga/detail/sqlite_ledgers.hpp>
 #include <cosaga/detail/sqlite_marks.hpp>
 #include <cosaga/detail/sqlite_messages.hpp>
 #include <cosaga/detail/sqlite_sagas.hpp>
@@ -58,6 +60,8 @@ public:
     sqlite_messages& messages() noexcept { return tables_->messages; }
     sqlite_marks& marks() noexcept { return tables_->marks; }
     sqlite_sagas& sagas() noexcept { return tables_->sagas; }
+    sqlite_journals& journals() noexcept { return tables_->journals; }
+    sqlite_ledgers& ledgers() noexcept { return tables_->ledgers; }
     sqlite_user_sql& user_sql() noexcept { return tables_->user_sql; }
     time_point now() const noexcept { return now_; }
 
@@ -83,16 +87,22 @@ public:
     void savepoint() noexcept
     {
         tables_->messages.savepoint();
+        tables_->ledgers.savepoint();
+        tables_->journals.savepoint();
         run(tables_->savepoint);
     }
     void release() noexcept
     {
         tables_->messages.release();
+        tables_->ledgers.release();
+        tables_->journals.release();
         run(tables_->release);
     }
     void rollback_to() noexcept
     {
         tables_->messages.rollback_to();
+        tables_->ledgers.rollback_to();
+        tables_->journals.rollback_to();
         tables_->marks.forget();
         run(tables_->rollback_to);
         run(tables_->release);
@@ -111,7 +121,7 @@ public:
     }
 
     bool lost() const noexcept { return broken_ || handle_.transaction_lost(); }
-    bool crowded() const noexcept { return tables_->messages.crowded(); }
+    bool crowded() const noexcept { return tables_->messages.crowded() || tables_->journals.crowded(); }
 
     void commit()
     {
@@ -121,6 +131,8 @@ public:
                 throw make_error(handle_.lost_because().value_or(errc::store_failed),
                     "the transaction on " + handle_.path() + " was rolled back by an error of one of its works");
             tables_->messages.finish();
+            tables_->ledgers.flush();
+            tables_->journals.finish();
             handle_.require_transaction();
             written = true;
             tables_->commit.execute(handle_);
@@ -147,6 +159,8 @@ public:
     {
         tables_->messages.notices(f);
         tables_->messages.end_group(false);
+        tables_->ledgers.end_group(false);
+        tables_->journals.end_group(false);
     }
 
     /// Moves the log into the database, a bounded part of it at a time, and not before all were told.
@@ -299,6 +313,8 @@ private:
     void forget() noexcept
     {
         tables_->messages.end_group(true);
+        tables_->ledgers.end_group(true);
+        tables_->journals.end_group(true);
         tables_->marks.forget();
     }
 
@@ -316,11 +332,13 @@ private:
 
     // What has prepared statements: gone before the connection is closed.
     struct tables {
-        explicit tables(sqlite_handle& h) : messages{h}, marks{h}, sagas{h}, user_sql{h} {}
+        explicit tables(sqlite_handle& h) : messages{h}, marks{h}, journals{h}, sagas{h, journals}, ledgers{h}, user_sql{h} {}
 
         sqlite_messages messages;
         sqlite_marks marks;
+        sqlite_journals journals;
         sqlite_sagas sagas;
+        sqlite_ledgers ledgers;
         sqlite_user_sql user_sql;
         sqlite_query begin{"BEGIN IMMEDIATE"};
         sqlite_query savepoint{"SAVEPOINT unit"};

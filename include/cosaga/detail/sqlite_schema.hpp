@@ -74,6 +74,57 @@ CREATE TABLE cosaga_journal(
     outcome BLOB NOT NULL,
     PRIMARY KEY(saga, step)) WITHOUT ROWID;
 )",
+    // Nothing has ever been in the two tables of sagas. A journal is a chain: each entry has the position of the one before in its saga,
+    // and `cosaga_journals` those of the first and the last. So entries of all sagas are appended at one place.
+    R"(
+DROP TABLE cosaga_sagas;
+DROP TABLE cosaga_journal;
+CREATE TABLE cosaga_sagas(
+    number INTEGER PRIMARY KEY,
+    id TEXT NOT NULL UNIQUE,
+    name TEXT NOT NULL,
+    version INTEGER NOT NULL,
+    state INTEGER NOT NULL,
+    input BLOB NOT NULL,
+    result BLOB NOT NULL,
+    reason TEXT NOT NULL,
+    epoch INTEGER NOT NULL,
+    lease_owner TEXT NOT NULL,
+    lease_until INTEGER NOT NULL,
+    due_at INTEGER NOT NULL);
+CREATE INDEX cosaga_sagas_due ON cosaga_sagas(due_at) WHERE state < 3;
+CREATE INDEX cosaga_sagas_lease ON cosaga_sagas(lease_owner) WHERE lease_owner <> '';
+CREATE INDEX cosaga_sagas_state ON cosaga_sagas(state, id);
+CREATE INDEX cosaga_sagas_ended ON cosaga_sagas(due_at) WHERE state > 3;
+CREATE TABLE cosaga_journals(
+    saga INTEGER PRIMARY KEY,
+    entries INTEGER NOT NULL,
+    first INTEGER NOT NULL,
+    last INTEGER NOT NULL);
+CREATE TABLE cosaga_journal_entries(
+    position INTEGER PRIMARY KEY,
+    previous INTEGER NOT NULL,
+    saga INTEGER NOT NULL,
+    entry BLOB NOT NULL);
+)",
+    // `cosaga_record_sums` has a row for each few hundred neighbouring records, from its position to the next one's.
+    R"(
+CREATE TABLE cosaga_ledgers(number INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, opened_at INTEGER NOT NULL);
+CREATE TABLE cosaga_records(
+    ledger INTEGER NOT NULL,
+    time INTEGER NOT NULL,
+    id BLOB NOT NULL,
+    key TEXT NOT NULL,
+    fields BLOB NOT NULL,
+    PRIMARY KEY(ledger, time, id)) WITHOUT ROWID;
+CREATE TABLE cosaga_record_sums(
+    ledger INTEGER NOT NULL,
+    time INTEGER NOT NULL,
+    id BLOB NOT NULL,
+    records INTEGER NOT NULL,
+    total BLOB NOT NULL,
+    PRIMARY KEY(ledger, time, id)) WITHOUT ROWID;
+)",
 };
 inline constexpr std::int64_t sqlite_schema_version = sqlite_schema_steps.size();
 

@@ -67,6 +67,12 @@ inline message make_control(
     return m;
 }
 
+/// The marks of a coordinator that say what became of the half messages of a service: see `fence_marks`.
+inline std::string half_messages_scope(std::string_view service)
+{
+    return "half messages/" + std::string{service};
+}
+
 /// Outcomes in one message.
 inline constexpr std::size_t most_outcomes = 64;
 

@@ -101,45 +101,117 @@ COSAGA_DECL std::size_t memory_transaction::purge_marks(std::string_view scope, 
 
 COSAGA_DECL bool memory_transaction::insert_saga(saga_row const& row)
 {
-    return tables_->insert_saga(row);
+    return tables_->sagas().insert(row);
 }
 
 COSAGA_DECL std::optional<saga_row> memory_transaction::find_saga(std::string_view id) const
 {
-    return tables_->find_saga(id);
+    return tables_->sagas().find(id);
 }
 
-COSAGA_DECL bool memory_transaction::update_saga(saga_row const& row)
+COSAGA_DECL bool memory_transaction::update_saga(saga_row const& row, std::int64_t epoch)
 {
-    return tables_->update_saga(row);
+    return tables_->sagas().update(row, epoch);
+}
+
+COSAGA_DECL bool memory_transaction::wake_saga(std::string_view id, time_point at)
+{
+    return tables_->sagas().wake(id, at);
 }
 
 COSAGA_DECL bool memory_transaction::erase_saga(std::string_view id)
 {
-    return tables_->erase_saga(id);
+    return tables_->sagas().erase(id);
 }
 
 COSAGA_DECL std::vector<saga_row> memory_transaction::claim_sagas(
     std::string_view owner, time_point now, time_point until, std::size_t most)
 {
-    return tables_->claim_sagas(owner, now, until, most);
+    return tables_->sagas().claim(owner, now, until, most);
+}
+
+COSAGA_DECL std::size_t memory_transaction::renew_sagas(std::string_view owner, time_point until)
+{
+    return tables_->sagas().renew(owner, until);
+}
+
+COSAGA_DECL std::size_t memory_transaction::release_sagas(std::string_view prefix)
+{
+    return tables_->sagas().release(prefix);
+}
+
+COSAGA_DECL std::optional<time_point> memory_transaction::next_saga_due(std::string_view owner) const
+{
+    return tables_->sagas().next_due(owner);
 }
 
 COSAGA_DECL std::vector<saga_row> memory_transaction::list_sagas(
     saga_state state, std::string_view after, std::size_t most) const
 {
-    return tables_->list_sagas(state, after, most);
+    return tables_->sagas().list(state, after, most);
 }
 
-COSAGA_DECL void memory_transaction::append_journal(std::string_view id, std::span<journal_entry const> entries)
+COSAGA_DECL std::size_t memory_transaction::purge_sagas(time_point before, std::size_t most)
 {
-    nested([&] { tables_->append_journal(id, entries); });
+    return tables_->sagas().purge(before, most);
+}
+
+COSAGA_DECL std::optional<std::uint64_t> memory_transaction::append_journal(std::string_view id, std::int64_t epoch, std::span<journal_entry const> entries)
+{
+    return tables_->sagas().append_journal(id, epoch, entries);
 }
 
 COSAGA_DECL std::vector<journal_entry> memory_transaction::read_journal(
     std::string_view id, std::uint64_t after, std::size_t most) const
 {
-    return tables_->read_journal(id, after, most);
+    return tables_->sagas().read_journal(id, after, most);
+}
+
+COSAGA_DECL std::size_t memory_transaction::erase_journal(std::string_view id, std::uint64_t through)
+{
+    return tables_->sagas().erase_journal(id, through);
+}
+
+COSAGA_DECL time_point memory_transaction::open_ledger(std::string_view name)
+{
+    return tables_->ledgers().open(name, now());
+}
+
+COSAGA_DECL void memory_transaction::record(std::string_view name, std::span<ledger_record const> records)
+{
+    tables_->ledgers().record(name, records, now());
+}
+
+COSAGA_DECL std::size_t memory_transaction::erase_records(std::string_view name, std::span<ledger_position const> positions)
+{
+    return tables_->ledgers().erase(name, positions);
+}
+
+COSAGA_DECL std::vector<ledger_record> memory_transaction::read_records(
+    std::string_view name, ledger_range const& range, std::size_t most)
+{
+    return tables_->ledgers().read(name, range, most);
+}
+
+COSAGA_DECL std::vector<ledger_sum> memory_transaction::sum_records(std::string_view name, std::span<ledger_range const> ranges)
+{
+    return tables_->ledgers().sum(name, ranges);
+}
+
+COSAGA_DECL std::vector<ledger_position> memory_transaction::divide_records(
+    std::string_view name, ledger_range const& range, std::size_t parts)
+{
+    return tables_->ledgers().divide(name, range, parts);
+}
+
+COSAGA_DECL std::size_t memory_transaction::purge_records(std::string_view name, time_point before)
+{
+    return tables_->ledgers().purge(name, before);
+}
+
+COSAGA_DECL std::vector<std::string> memory_transaction::ledgers()
+{
+    return tables_->ledgers().names();
 }
 
 COSAGA_DECL void memory_transaction::put(std::string_view table, std::string_view key, std::string value)

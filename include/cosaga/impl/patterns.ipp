@@ -9,4 +9,5 @@
 #include <cosaga/impl/outbox.ipp>
 #include <cosaga/impl/requester.ipp>
 #include <cosaga/impl/responder.ipp>
+#include <cosaga/impl/saga.ipp>
 #include <cosaga/impl/transactional_producer.ipp>

@@ -138,9 +138,14 @@ COSAGA_DECL std::optional<saga_row> sqlite_transaction::find_saga(std::string_vi
     return engine_->sagas().find_saga(id);
 }
 
-COSAGA_DECL bool sqlite_transaction::update_saga(saga_row const& row)
+COSAGA_DECL bool sqlite_transaction::update_saga(saga_row const& row, std::int64_t epoch)
 {
-    return engine_->sagas().update_saga(row);
+    return engine_->sagas().update_saga(row, epoch);
+}
+
+COSAGA_DECL bool sqlite_transaction::wake_saga(std::string_view id, time_point at)
+{
+    return engine_->sagas().wake_saga(id, at);
 }
 
 COSAGA_DECL bool sqlite_transaction::erase_saga(std::string_view id)
@@ -154,21 +159,88 @@ COSAGA_DECL std::vector<saga_row> sqlite_transaction::claim_sagas(
     return engine_->sagas().claim_sagas(owner, now, until, most);
 }
 
+COSAGA_DECL std::size_t sqlite_transaction::renew_sagas(std::string_view owner, time_point until)
+{
+    return engine_->sagas().renew_sagas(owner, until);
+}
+
+COSAGA_DECL std::size_t sqlite_transaction::release_sagas(std::string_view prefix)
+{
+    return engine_->sagas().release_sagas(prefix);
+}
+
+COSAGA_DECL std::optional<time_point> sqlite_transaction::next_saga_due(std::string_view owner)
+{
+    return engine_->sagas().next_saga_due(owner);
+}
+
 COSAGA_DECL std::vector<saga_row> sqlite_transaction::list_sagas(
     saga_state state, std::string_view after, std::size_t most)
 {
     return engine_->sagas().list_sagas(state, after, most);
 }
 
-COSAGA_DECL void sqlite_transaction::append_journal(std::string_view id, std::span<journal_entry const> entries)
+COSAGA_DECL std::size_t sqlite_transaction::purge_sagas(time_point before, std::size_t most)
 {
-    nested([&] { engine_->sagas().append_journal(id, entries); });
+    return engine_->sagas().purge_sagas(before, most);
+}
+
+COSAGA_DECL std::optional<std::uint64_t> sqlite_transaction::append_journal(std::string_view id, std::int64_t epoch, std::span<journal_entry const> entries)
+{
+    return engine_->journals().append(id, epoch, entries);
 }
 
 COSAGA_DECL std::vector<journal_entry> sqlite_transaction::read_journal(
     std::string_view id, std::uint64_t after, std::size_t most)
 {
-    return engine_->sagas().read_journal(id, after, most);
+    return engine_->journals().read(id, after, most);
+}
+
+COSAGA_DECL std::size_t sqlite_transaction::erase_journal(std::string_view id, std::uint64_t through)
+{
+    return engine_->journals().erase(id, through);
+}
+
+COSAGA_DECL time_point sqlite_transaction::open_ledger(std::string_view name)
+{
+    return engine_->ledgers().open(name, now());
+}
+
+COSAGA_DECL void sqlite_transaction::record(std::string_view name, std::span<ledger_record const> records)
+{
+    engine_->ledgers().record(name, records, now());
+}
+
+COSAGA_DECL std::size_t sqlite_transaction::erase_records(std::string_view name, std::span<ledger_position const> positions)
+{
+    return engine_->ledgers().erase(name, positions);
+}
+
+COSAGA_DECL std::vector<ledger_record> sqlite_transaction::read_records(
+    std::string_view name, ledger_range const& range, std::size_t most)
+{
+    return engine_->ledgers().read(name, range, most);
+}
+
+COSAGA_DECL std::vector<ledger_sum> sqlite_transaction::sum_records(std::string_view name, std::span<ledger_range const> ranges)
+{
+    return engine_->ledgers().sum(name, ranges);
+}
+
+COSAGA_DECL std::vector<ledger_position> sqlite_transaction::divide_records(
+    std::string_view name, ledger_range const& range, std::size_t parts)
+{
+    return engine_->ledgers().divide(name, range, parts);
+}
+
+COSAGA_DECL std::size_t sqlite_transaction::purge_records(std::string_view name, time_point before)
+{
+    return engine_->ledgers().purge(name, before);
+}
+
+COSAGA_DECL std::vector<std::string> sqlite_transaction::ledgers()
+{
+    return engine_->ledgers().names();
 }
 
 COSAGA_DECL sqlite_store::sqlite_store(environment& env, sqlite_options const& options)

@@ -11,6 +11,7 @@
 #include <cosaga/impl/environment.ipp>
 #include <cosaga/impl/event.ipp>
 #include <cosaga/impl/json_document.ipp>
+#include <cosaga/impl/json_lines.ipp>
 #include <cosaga/impl/memory_store.ipp>
 #include <cosaga/impl/memory_transport.ipp>
 #include <cosaga/impl/message_id.ipp>
@@ -32,6 +33,8 @@ namespace cosaga::detail {
         consumer_parts<Store::transaction_type>, consumer_options const&); \
     template std::unique_ptr<coordinator_core> make_coordinator_core( \
         Store&, Transport&, outbox_core<Store::transaction_type>&, coordinator_options); \
+    template std::unique_ptr<saga_core<Store::transaction_type>> make_saga_core( \
+        Store&, Transport&, outbox_core<Store::transaction_type>&, std::string_view, saga_options); \
     template std::unique_ptr<node_core> make_node_core(Store&, Transport&, outbox_core<Store::transaction_type>&);
 COSAGA_INSTANTIATE(sqlite_store, zeromq_transport)
 COSAGA_INSTANTIATE(sqlite_store, memory_transport)

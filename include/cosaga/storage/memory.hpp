@@ -29,7 +29,7 @@ template <class Engine>
 class group_runner;
 } // namespace detail
 
-/// One local transaction of a `memory_store`: the four tables, and small tables of text for the tests' own data.
+/// One local transaction of a `memory_store`: the five tables, and small tables of text for the tests' own data.
 class memory_transaction {
 public:
     explicit memory_transaction(detail::memory_tables& tables, time_point now) : tables_{&tables}, now_{now} {}
@@ -62,12 +62,26 @@ public:
     std::size_t purge_marks(std::string_view scope, time_point before, std::size_t most);
     bool insert_saga(saga_row const& row);
     std::optional<saga_row> find_saga(std::string_view id) const;
-    bool update_saga(saga_row const& row);
+    bool update_saga(saga_row const& row, std::int64_t epoch);
+    bool wake_saga(std::string_view id, time_point at);
     bool erase_saga(std::string_view id);
     std::vector<saga_row> claim_sagas(std::string_view owner, time_point now, time_point until, std::size_t most);
+    std::size_t renew_sagas(std::string_view owner, time_point until);
+    std::size_t release_sagas(std::string_view prefix);
+    std::optional<time_point> next_saga_due(std::string_view owner) const;
     std::vector<saga_row> list_sagas(saga_state state, std::string_view after, std::size_t most) const;
-    void append_journal(std::string_view id, std::span<journal_entry const> entries);
+    std::size_t purge_sagas(time_point before, std::size_t most);
+    std::optional<std::uint64_t> append_journal(std::string_view id, std::int64_t epoch, std::span<journal_entry const> entries);
     std::vector<journal_entry> read_journal(std::string_view id, std::uint64_t after, std::size_t most) const;
+    std::size_t erase_journal(std::string_view id, std::uint64_t through);
+    time_point open_ledger(std::string_view name);
+    void record(std::string_view name, std::span<ledger_record const> records);
+    std::size_t erase_records(std::string_view name, std::span<ledger_position const> positions);
+    std::vector<ledger_record> read_records(std::string_view name, ledger_range const& range, std::size_t most);
+    std::vector<ledger_sum> sum_records(std::string_view name, std::span<ledger_range const> ranges);
+    std::vector<ledger_position> divide_records(std::string_view name, ledger_range const& range, std::size_t parts);
+    std::size_t purge_records(std::string_view name, time_point before);
+    std::vector<std::string> ledgers();
     /// Sets the value of a key in a table of the test's own; a table is there as soon as it is named.
     void put(std::string_view table, std::string_view key, std::string value);
     std::optional<std::string> get(std::string_view table, std::string_view key) const;

@@ -27,7 +27,7 @@ namespace detail {
 class sqlite_engine;
 }
 
-/// One local transaction of an `sqlite_store`: the four tables, and the user's own SQL.
+/// One local transaction of an `sqlite_store`: the five tables, and the user's own SQL.
 ///
 /// The transaction belongs to the group, so SQL that would end it (BEGIN, COMMIT, ROLLBACK, SAVEPOINT, ATTACH, most
 /// PRAGMAs) is refused with `errc::sql_failed`, and so is writing to the tables `cosaga_*`. What SQLite itself rolls
@@ -97,12 +97,26 @@ public:
     std::size_t purge_marks(std::string_view scope, time_point before, std::size_t most);
     bool insert_saga(saga_row const& row);
     std::optional<saga_row> find_saga(std::string_view id);
-    bool update_saga(saga_row const& row);
+    bool update_saga(saga_row const& row, std::int64_t epoch);
+    bool wake_saga(std::string_view id, time_point at);
     bool erase_saga(std::string_view id);
     std::vector<saga_row> claim_sagas(std::string_view owner, time_point now, time_point until, std::size_t most);
+    std::size_t renew_sagas(std::string_view owner, time_point until);
+    std::size_t release_sagas(std::string_view prefix);
+    std::optional<time_point> next_saga_due(std::string_view owner);
     std::vector<saga_row> list_sagas(saga_state state, std::string_view after, std::size_t most);
-    void append_journal(std::string_view id, std::span<journal_entry const> entries);
+    std::size_t purge_sagas(time_point before, std::size_t most);
+    std::optional<std::uint64_t> append_journal(std::string_view id, std::int64_t epoch, std::span<journal_entry const> entries);
     std::vector<journal_entry> read_journal(std::string_view id, std::uint64_t after, std::size_t most);
+    std::size_t erase_journal(std::string_view id, std::uint64_t through);
+    time_point open_ledger(std::string_view name);
+    void record(std::string_view name, std::span<ledger_record const> records);
+    std::size_t erase_records(std::string_view name, std::span<ledger_position const> positions);
+    std::vector<ledger_record> read_records(std::string_view name, ledger_range const& range, std::size_t most);
+    std::vector<ledger_sum> sum_records(std::string_view name, std::span<ledger_range const> ranges);
+    std::vector<ledger_position> divide_records(std::string_view name, ledger_range const& range, std::size_t parts);
+    std::size_t purge_records(std::string_view name, time_point before);
+    std::vector<std::string> ledgers();
 
 private:
     struct savepoints {

@@ -16,6 +16,10 @@ static void use()
     cosaga::node node{store, transport, {.service = "service", .reply_topic = "replies"}};
     node.consume<int>("topic", "name", [](auto& tx, int n) { tx.execute("INSERT INTO t VALUES (?)", n); });
     node.respond<int>("questions", "name", [](int n) -> boost::asio::awaitable<int> { co_return n; });
+    cosaga::saga_engine sagas{node.get_outbox(), {.reply_topic = "answers"}};
+    sagas.define<int>("saga", 1, [](auto& saga, int) { return saga.sleep_for(cosaga::duration{1}); });
+    cosaga::saga_participant participant{node.get_outbox(), {.topic = "commands"}};
+    participant.handle<int>([](auto& tx, int n) { tx.execute("INSERT INTO t VALUES (?)", n); });
 }
 #else
 static void use() {}
