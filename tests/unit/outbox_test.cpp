@@ -4,6 +4,7 @@
 #include <boost/asio/bind_cancellation_slot.hpp>
 #include <boost/asio/cancellation_signal.hpp>
 #include <boost/asio/detached.hpp>
+#include <boost/asio/experimental/awaitable_operators.hpp>
 
 #include <algorithm>
 
@@ -35,6 +36,23 @@ TEST_F(outbox, sends_what_a_committed_transaction_staged)
     env.run_until([&] { return times["a"] == 1; });
     env.poll();
     EXPECT_EQ(warehouse.table("shipments"), (std::map<std::string, std::string>{{"a", "100"}}));
+}
+
+TEST_F(outbox, sends_what_names_a_destination_for_the_first_time_while_it_starts)
+{
+    using namespace asio::experimental::awaitable_operators;
+    for (std::uint64_t seed = 1; seed <= 100; ++seed) {
+        SCOPED_TRACE(seed);
+        cosaga::testing::virtual_environment other_env{seed};
+        cosaga::memory_transport other_network{other_env, {.routes = {{.topic = "orders", .consumer = "warehouse"}}}};
+        service other{other_env, other_network, "shop"};
+        auto subscription = other_network.subscribe("orders", "warehouse");
+        auto work = [](auto& tx) { tx.send("orders", order{"a", 100}); };
+        run(other_env, other.node->start() && other.node->transact(work));
+        other_env.run_for(1min);
+        EXPECT_EQ(other.count(outgoing, message_state::ready), 1u);
+        EXPECT_EQ(run(other_env, subscription.receive(1)).size(), 1u);
+    }
 }
 
 TEST_F(outbox, sends_nothing_of_a_transaction_that_threw)

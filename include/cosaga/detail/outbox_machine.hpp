@@ -108,6 +108,11 @@ public:
 
     asio::awaitable<void> start() override
     {
+        {
+            // Before the queues are listed: one that is named first between the two would never be relayed.
+            std::lock_guard const lock{mutex_};
+            started_ = true;
+        }
         std::vector<queue_name> found;
         auto list = [&](auto& tx) {
             found = tx.queues();
@@ -117,10 +122,6 @@ public:
                 found.insert(found.end(), queues.begin(), queues.end());
         };
         co_await store_->transact(list);
-        {
-            std::lock_guard const lock{mutex_};
-            started_ = true;
-        }
         for (auto const& queue : found)
             if (is_relayed(queue))
                 relay_to(queue);
