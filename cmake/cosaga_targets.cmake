@@ -85,9 +85,9 @@ foreach(header IN LISTS headers)
     else()
         set(owner cosaga)
     endif()
-    # What is in impl/ is included by headers, which are compiled alone by a test.
+    # What users include is compiled alone by a test; so are the details, but without what is in impl/: see tests/.
     set(set HEADERS)
-    if(header MATCHES "^cosaga/impl/")
+    if(header MATCHES "^cosaga/(detail|impl)/")
         set(set implementation)
     endif()
     target_sources(cosaga_${owner} INTERFACE FILE_SET ${set} FILES ${cosaga_include_dir}/${header})
