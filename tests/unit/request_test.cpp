@@ -177,19 +177,23 @@ TEST_F(request, that_waits_when_the_node_stops_is_told)
     }
 }
 
-TEST_F(request, that_waits_when_its_process_dies_is_gone_with_it)
+TEST(a_request, that_waits_when_its_process_dies_is_gone_with_it)
 {
-    answer_questions(1h);
-    start();
+    struct process : request {
+        void TestBody() override {}
+    };
+    auto dying = std::make_unique<process>();
+    dying->answer_questions(1h);
+    dying->start();
     auto kept = std::make_shared<int>();
     std::weak_ptr<int> const held = kept;
     question const q{"a"};
-    asio::co_spawn(env.get_executor(), shop.node->request<answer>("orders", q, 2h), [kept](std::exception_ptr, answer) { ADD_FAILURE(); });
+    asio::co_spawn(
+        dying->env.get_executor(), dying->shop.node->request<answer>("orders", q, 2h), [kept](std::exception_ptr, answer) { ADD_FAILURE(); });
     kept.reset();
-    env.run_for(1s);
+    dying->env.run_for(1s);
     EXPECT_FALSE(held.expired());
-    shop.node.reset();
-    env.run_for(1s); // Asio destroys coroutines on their executor
+    dying.reset();
     EXPECT_TRUE(held.expired());
 }
 

@@ -29,6 +29,7 @@ struct asking_back : ::testing::Test {
     {
         shop.options.ledgers = {{.topic = "orders"}};
         shop.boot();
+        fence.emplace(*shop.store);
         warehouse.options.reply_topic = "replies";
         warehouse.boot();
         warehouse.node->consume<order>("orders", "warehouse", [this](auto&, order const& o) {
@@ -43,7 +44,7 @@ struct asking_back : ::testing::Test {
     void start()
     {
         std::vector<cosaga::state_source> sources{own, cosaga::message_states{*shop.store}, cosaga::half_message_states{*shop.store},
-            cosaga::transaction_states{fence}, cosaga::saga_states{*shop.store}, cosaga::notification_states{*notifier}};
+            cosaga::transaction_states{*fence}, cosaga::saga_states{*shop.store}, cosaga::notification_states{*notifier}};
         shop.node->respond<state_query>("states", "shop", cosaga::state_answerer{std::move(sources)});
         run(env, warehouse.node->start());
         run(env, shop.node->start());
@@ -83,7 +84,7 @@ struct asking_back : ::testing::Test {
     cosaga::state_source own = [](state_query const&) -> asio::awaitable<std::optional<state_answer>> { co_return std::nullopt; };
     refusing_sink sink;
     std::optional<cosaga::notifier<memory_node::outbox_type, refusing_sink>> notifier;
-    cosaga::fence<cosaga::memory_store> fence{*shop.store};
+    std::optional<cosaga::fence<cosaga::memory_store>> fence;
     std::string refused;
 };
 
@@ -186,11 +187,11 @@ TEST_F(asking_back, a_transaction_is_decided_by_asking_for_it_by_name)
     auto const committed = ids();
     auto const never = ids();
     auto local = [](auto& tx) { tx.put("payments", "p", "1"); };
-    run(env, fence.run(committed, local));
+    run(env, fence->run(committed, local));
     EXPECT_EQ(ask("transaction", committed).state, "committed");
     EXPECT_EQ(ask("", never).state, "unknown");
     EXPECT_EQ(ask("transaction", never).state, "rolled_back");
-    EXPECT_THROW(run(env, fence.run(never, local)), boost::system::system_error) << "it was told that it never would";
+    EXPECT_THROW(run(env, fence->run(never, local)), boost::system::system_error) << "it was told that it never would";
 }
 
 TEST_F(asking_back, a_saga_is_told_from_its_store_whoever_runs_it)
