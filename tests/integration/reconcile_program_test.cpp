@@ -47,6 +47,7 @@ TEST_F(reconcile_program, compares_the_databases_of_the_order_programs)
     order_book const book{21, 60};
     write_file(system.input, book.lines());
     auto const warehouse = system.start_warehouse();
+    wait_for(system.warehouse_db, "SELECT count(*) FROM cosaga_ledgers", 1); // what was sent before is not compared
     EXPECT_EQ(system.start_orders()->wait(enough), exited_with_0) << system.errors();
     EXPECT_EQ(warehouse->end(SIGTERM), exited_with_0) << system.errors();
     EXPECT_EQ(run({"--orders", system.orders_db, "--warehouse", system.warehouse_db}), exited_with_0) << output() << errors();

@@ -347,7 +347,7 @@ private:
                 return std::to_string(branch) + "-" + std::to_string(chance.random_below(4));
             };
             while (at_->wants_load()) {
-                auto const pause = chance.random_between({}, std::chrono::milliseconds{1500});
+                auto const pause = chance.random_between({}, std::chrono::seconds{5});
                 co_await at_->get_environment().sleep_for(pause);
                 remittance r;
                 r.id = at_->name() + '/' + std::to_string(at_->get_environment().random() >> 16);
