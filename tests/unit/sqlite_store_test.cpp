@@ -21,6 +21,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <random>
 #include <span>
 #include <stdexcept>
 #include <string>
@@ -639,6 +640,78 @@ TEST_F(sqlite_file, two_stores_on_one_file_write_one_journal)
         ASSERT_EQ(entries.size(), 30u);
         for (std::size_t i = 0; i < entries.size(); ++i)
             EXPECT_EQ(entries[i].step, std::to_string(i + 1));
+    });
+}
+
+TEST_F(sqlite_file, journals_are_found_again_however_much_was_written_since_their_heads_were)
+{
+    constexpr std::size_t sagas = 100;
+    std::vector<std::uint64_t> last(sagas);
+    open();
+    transact([&](auto& tx) {
+        for (std::size_t i = 0; i < sagas; ++i) {
+            saga_row row;
+            row.id = std::to_string(i);
+            row.name = "order";
+            EXPECT_TRUE(tx.insert_saga(row));
+        }
+    });
+    auto const append = [&](auto& tx, std::size_t i) {
+        journal_entry e;
+        e.kind = 1;
+        e.step = std::to_string(last[i] + 1);
+        EXPECT_EQ(tx.append_journal(std::to_string(i), 0, {&e, 1}), ++last[i]);
+    };
+    std::mt19937 random{11};
+    for (int group = 0; group < 30; ++group) {
+        auto const size = group % 3 == 0 ? 3000u : 1 + random() % 100;
+        transact([&](auto& tx) {
+            for (std::size_t n = 0; n < size; ++n)
+                append(tx, random() % sagas);
+            if (auto const some = random() % sagas; group % 4 == 1 && last[some] > 1)
+                tx.erase_journal(std::to_string(some), last[some] - 1); // one is left, so numbers go on
+        });
+        if (random() % 3 == 0)
+            open();
+    }
+    open();
+    transact([&](auto& tx) {
+        for (std::size_t i = 0; i < sagas; ++i) {
+            auto const entries = tx.read_journal(std::to_string(i), 0, 100'000);
+            ASSERT_FALSE(entries.empty());
+            EXPECT_EQ(entries.back().number, last[i]) << i;
+            for (std::size_t n = 0; n < entries.size(); ++n) {
+                EXPECT_EQ(entries[n].number, entries.front().number + n) << i;
+                EXPECT_EQ(entries[n].step, std::to_string(entries[n].number)) << i;
+            }
+        }
+    });
+}
+
+TEST_F(sqlite_file, journals_of_more_sagas_than_are_kept_in_mind_are_right)
+{
+    constexpr int sagas = 40'000;
+    open();
+    journal_entry e;
+    e.kind = 1;
+    for (int first = 0; first < sagas; first += 1000)
+        transact([&](auto& tx) {
+            for (int i = first; i < first + 1000; ++i) {
+                saga_row row;
+                row.id = std::to_string(i);
+                row.name = "order";
+                EXPECT_TRUE(tx.insert_saga(row));
+                EXPECT_EQ(tx.append_journal(row.id, 0, {&e, 1}), 1u);
+            }
+        });
+    transact([&](auto& tx) {
+        for (int i = 0; i < sagas; i += 7)
+            EXPECT_EQ(tx.append_journal(std::to_string(i), 0, {&e, 1}), 2u) << i;
+    });
+    open();
+    transact([&](auto& tx) {
+        for (int i = 0; i < sagas; ++i)
+            EXPECT_EQ(tx.read_journal(std::to_string(i), 0, 10).size(), i % 7 == 0 ? 2u : 1u) << i;
     });
 }
 

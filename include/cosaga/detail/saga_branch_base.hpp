@@ -133,30 +133,21 @@ public:
     /// what `what` or the store throws; then nothing of it is there.
     asio::awaitable<void> write(more what, bool recall = true)
     {
-        auto& run = *run_;
-        auto const through = run.pended();
-        auto all = run.pending();
-        auto const before = all.size();
-        std::optional<std::uint64_t> last;
-        bool lost = false;
+        saga_writing<Store> journal{*run_};
+        entries added;
         std::exception_ptr failed;
         auto const work = [&](transaction_type& tx) {
-            writing w{tx, all};
+            added.clear();
+            writing w{tx, added};
             what(w);
-            last = tx.append_journal(run.row.id, run.row.epoch, all);
-            lost = !last;
-            if (lost)
-                throw make_error(errc::transaction_fenced, "another process has taken the saga over");
+            journal.append(tx, added);
         };
         try {
-            co_await run.host->store->transact(work);
+            co_await run_->host->store->transact(work);
         } catch (...) {
             failed = std::current_exception();
         }
-        if (lost)
-            run.close(saga_stop::lost);
-        else if (!failed && run.host)
-            run.settle(through, std::span{all}.subspan(before), *last, recall);
+        journal.settle(failed, added, recall);
         if (is_closed())
             co_await pause();
         if (failed)

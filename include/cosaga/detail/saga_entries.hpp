@@ -85,7 +85,8 @@ struct saga_note {
 BOOST_DESCRIBE_STRUCT(saga_note, (), (verb, code, digest, due, flag, value, undo, confirm))
 
 /// What `binary_codec` reads as that note, without the members that have their default, which are most of them.
-inline std::string encode_note(saga_note const& note)
+/// @param value_at set to where its value is, or would be.
+inline std::string encode_note(saga_note const& note, std::size_t* value_at = nullptr)
 {
     std::string bytes;
     wire_writer out{bytes};
@@ -109,6 +110,8 @@ inline std::string encode_note(saga_note const& note)
     number(note.digest);
     number(zigzag_encode(note.due));
     number(note.flag ? 1 : 0);
+    if (value_at)
+        *value_at = bytes.size();
     text(note.value);
     for (auto const* command : {&note.undo, &note.confirm})
         text(command->empty() ? std::string{} : binary_codec::encode(*command));
@@ -125,6 +128,27 @@ inline journal_entry make_entry(saga_entry kind, std::string step, std::string n
     e.content = encode_note(note);
     return e;
 }
+
+/// An entry that is complete but for its value: so that the store's thread, on which sagas wait for each other, has little to do.
+struct prepared_entry {
+    journal_entry entry;
+    std::size_t value_at = 0;
+    std::size_t value_size = 0; ///< as it is encoded
+
+    void set_value(std::string_view value)
+    {
+        constexpr std::uint64_t ordinal = 6; // in `saga_note`
+        entry.content.erase(value_at, value_size);
+        std::string field;
+        if (!value.empty()) {
+            wire_writer out{field};
+            out.varint(key_of(ordinal, wire_type::bytes));
+            out.bytes(value);
+        }
+        entry.content.insert(value_at, field);
+        value_size = field.size();
+    }
+};
 
 inline std::int64_t to_due(time_point t) noexcept { return t.time_since_epoch().count(); }
 inline time_point from_due(std::int64_t v) noexcept { return time_point{duration{v}}; }

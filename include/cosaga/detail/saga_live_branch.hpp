@@ -66,14 +66,31 @@ public:
             co_await this->pause();
         if (auto const* const known = this->replayed(*op))
             co_return this->outcome_of(*op, *known);
+        // `persist` and `write`, without two frames that the store's thread would have to look at.
         std::string outcome;
-        auto const what = [&](writing& w) {
-            outcome = work(w.tx);
-            w.journal.push_back(this->done(*op, outcome));
-        };
+        auto done = this->prepared(*op);
+        auto const until = this->until_of(*op, nullptr);
         bool const recall = !op->undo.empty();
-        co_await this->persist(*op, this->until_of(*op, nullptr), false, more::refer_to(what), recall);
-        co_return this->finished(*op, std::move(outcome));
+        for (std::uint32_t attempt = 1;; ++attempt) {
+            saga_writing<Store> journal{*run_};
+            std::exception_ptr failed;
+            auto const write = [&](transaction_type& tx) {
+                outcome = work(tx);
+                done.set_value(outcome);
+                journal.append(tx, {&done.entry, 1});
+            };
+            try {
+                co_await run_->host->store->transact(write);
+            } catch (...) {
+                failed = std::current_exception();
+            }
+            journal.settle(failed, {&done.entry, 1}, recall);
+            if (this->is_closed())
+                co_await this->pause();
+            if (!failed)
+                co_return this->finished(*op, std::move(outcome));
+            co_await this->bear(*op, failed, attempt, until, false);
+        }
     }
 
     asio::awaitable<std::string> call(saga_operation_ptr op, message request) override

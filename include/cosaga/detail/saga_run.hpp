@@ -19,6 +19,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <exception>
 #include <functional>
 #include <map>
 #include <memory>
@@ -314,6 +315,45 @@ private:
     std::vector<branch_type*> branches_;
     int awake_ = 0;
     std::optional<time_point> idle_since_;
+};
+
+/// What one transaction adds to the journal of a saga, behind what is pending. Made on the host's strand.
+template <store Store>
+class saga_writing {
+public:
+    explicit saga_writing(saga_run<Store>& run) : run_{&run}, through_{run.pended()}, pending_{run.pending()} {}
+
+    /// On the store's thread. @throws system_error `errc::transaction_fenced` if another process has taken the saga.
+    void append(typename Store::transaction_type& tx, std::span<journal_entry const> added)
+    {
+        std::vector<journal_entry> all;
+        if (!pending_.empty()) {
+            all = pending_;
+            all.insert(all.end(), added.begin(), added.end());
+            added = all;
+        }
+        last_ = tx.append_journal(run_->row.id, run_->row.epoch, added);
+        lost_ = !last_;
+        if (lost_)
+            throw make_error(errc::transaction_fenced, "another process has taken the saga over");
+    }
+
+    /// Tells the run what became of it, on the host's strand.
+    /// @param recall whether `added` may be asked for in this phase again.
+    void settle(std::exception_ptr const& failed, std::span<journal_entry const> added, bool recall)
+    {
+        if (lost_)
+            run_->close(saga_stop::lost);
+        else if (!failed && run_->host)
+            run_->settle(through_, added, *last_, recall);
+    }
+
+private:
+    saga_run<Store>* run_;
+    std::uint64_t through_;
+    std::vector<journal_entry> pending_;
+    std::optional<std::uint64_t> last_;
+    bool lost_ = false;
 };
 
 } // namespace cosaga::detail

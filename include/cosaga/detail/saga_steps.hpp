@@ -132,6 +132,17 @@ protected:
             n.due = to_due(run_->host->env->now() + op.within);
         return run_->entry(saga_entry::intended, op.step, op.name, n);
     }
+    prepared_entry prepared(saga_operation const& op) const
+    {
+        prepared_entry p;
+        auto& e = p.entry;
+        e.kind = static_cast<std::uint32_t>(saga_entry::done);
+        e.step = op.step;
+        e.name = op.name;
+        e.at = run_->host->env->now();
+        e.content = encode_note(note_of(op), &p.value_at);
+        return p;
+    }
     journal_entry done(saga_operation const& op, std::string const& outcome) const
     {
         auto n = note_of(op);

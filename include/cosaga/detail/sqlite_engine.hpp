@@ -78,6 +78,7 @@ public:
             note_foreign();
             if (std::exchange(stale_, false))
                 forget();
+            tables_->journals.load();
         } catch (...) {
             rollback();
             throw;

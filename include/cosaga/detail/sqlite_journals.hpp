@@ -30,16 +30,39 @@ struct sqlite_journal {
     std::int64_t entries = 0; ///< the number of the last one
     std::int64_t first = 0;
     std::int64_t last = 0;
-    bool changed = false; ///< to be written at the end of the group
+    bool ahead = false; ///< of its row
 };
 
 /// The journals of all sagas: one table, to which entries are appended whatever saga they are of, so that a group writes a few pages at its end
 /// and not one for each saga. An entry has the position of the one before in its saga, and `cosaga_journals` that of the last.
 ///
-/// Entries and what is known of journals stay in memory until the end of their group; entries also until somebody reads.
+/// Entries stay in memory until the end of their group, or until somebody reads. The rows of `cosaga_journals` are right up to a position that is
+/// in `cosaga_meta`, and written again when there are many entries behind it: whoever opens the store reads those.
 class sqlite_journals {
 public:
     explicit sqlite_journals(sqlite_handle& h) : handle_{&h} {}
+
+    /// Begins a group.
+    void load()
+    {
+        if (std::exchange(loaded_, true))
+            return;
+        settled_ = number_of(select_settled_);
+        last_position_ = std::max(number_of(select_last_), settled_); // the last ones may have been erased
+        std::unordered_map<std::int64_t, sqlite_journal*> found;
+        auto tail = select_tail_.run(*handle_, settled_);
+        while (tail.step()) {
+            auto const position = tail.integer(0);
+            auto const [at, first] = found.try_emplace(tail.integer(1), nullptr);
+            if (first)
+                at->second = find_numbered(at->first);
+            if (auto* const j = at->second) {
+                j->entries = static_cast<std::int64_t>(wire_reader{tail.view(2), "stored journal entry"}.varint());
+                j->first = j->first == 0 ? position : j->first;
+                j->last = position;
+            }
+        }
+    }
 
     /// For a saga that was inserted.
     void open(std::string_view id, std::int64_t saga, std::int64_t epoch)
@@ -68,7 +91,7 @@ public:
             return as_unsigned(j->entries);
         change(*j);
         for (auto const& e : entries) {
-            auto const position = next_position();
+            auto const position = ++last_position_; // above all that are there, so that `previous` never leads to one that came later
             stage({position, j->last, j->saga, staged_bytes_.size()}, as_unsigned(++j->entries), e);
             j->last = position;
             j->first = j->first == 0 ? position : j->first;
@@ -128,6 +151,7 @@ public:
         change(*j);
         j->first = first;
         j->last = first == 0 ? 0 : j->last;
+        eager_ = std::max(eager_, 1); // what is left does not tell this
         for (auto const position : old)
             erase_entry_.execute(*handle_, position);
         return old.size();
@@ -170,13 +194,11 @@ public:
     void finish()
     {
         flush();
-        std::erase_if(changed_, [](auto* j) { return j->saga == 0 || !std::exchange(j->changed, false); });
-        std::size_t at = 0;
-        for (; changed_.size() - at >= rows_at_once; at += rows_at_once)
-            write(write_many_, {changed_.data() + at, rows_at_once});
-        for (; at < changed_.size(); ++at)
-            write(write_one_, {changed_.data() + at, 1});
-        changed_.clear();
+        if (ahead_.empty())
+            return;
+        if (eager_ > 0 || last_position_ - settled_ > max_tail || journals_.size() > max_known)
+            settle();
+        eager_ = std::max(eager_ - 1, 0);
     }
 
     /// Forgets the group; after a rollback, or when another connection wrote, also what is known of the journals.
@@ -187,18 +209,22 @@ public:
         flushed_ = 0;
         savepoints_.clear();
         undo_.clear();
-        changed_.clear();
-        if (forget || journals_.size() > max_known)
+        if (forget) {
+            ahead_.clear();
+            loaded_ = false;
+            eager_ = eager_groups;
+        }
+        if (ahead_.empty() && (forget || journals_.size() > max_known))
             journals_.clear();
-        if (forget)
-            last_position_.reset();
     }
 
 private:
-    static constexpr std::size_t rows_at_once = 16; // by one INSERT
+    static constexpr std::size_t rows_at_once = 64; // by one INSERT
     static constexpr std::size_t max_staged_bytes = 16 * 1024 * 1024;
     static constexpr std::size_t max_staged_entries = 16'384;
     static constexpr std::size_t max_known = 16'384;
+    static constexpr std::int64_t max_tail = 8192;  // entries that are read at opening: some milliseconds
+    static constexpr int eager_groups = 16;         // after another connection has written: it may go on, and would read our tail again and again
     static constexpr int columns = 4; // of either table
     static constexpr int previous_column = 0; // of `select_entry_`
     static constexpr int entry_column = 2;
@@ -221,6 +247,26 @@ private:
         std::size_t operator()(std::string_view text) const noexcept { return std::hash<std::string_view>{}(text); }
     };
 
+    std::int64_t number_of(sqlite_query& query)
+    {
+        auto row = query.run(*handle_);
+        return row.step() ? row.integer(0) : 0;
+    }
+
+    /// The rows become right up to the last entry.
+    void settle()
+    {
+        std::erase_if(ahead_, [](auto* j) { return j->saga == 0 || !std::exchange(j->ahead, false); });
+        std::size_t at = 0;
+        for (; ahead_.size() - at >= rows_at_once; at += rows_at_once)
+            write(write_many_, {ahead_.data() + at, rows_at_once});
+        for (; at < ahead_.size(); ++at)
+            write(write_one_, {ahead_.data() + at, 1});
+        ahead_.clear();
+        settled_ = last_position_;
+        write_settled_.execute(*handle_, settled_);
+    }
+
     static std::uint64_t as_unsigned(std::int64_t n) noexcept { return static_cast<std::uint64_t>(n); }
 
     sqlite_journal& slot(std::string_view id)
@@ -242,6 +288,17 @@ private:
         j = {row.integer(0), row.integer(1), row.integer(2), row.integer(3), row.integer(4)};
         return &j;
     }
+    /// The same by its number; it becomes one that is ahead.
+    sqlite_journal* find_numbered(std::int64_t saga)
+    {
+        auto row = select_numbered_.run(*handle_, saga);
+        if (!row.step())
+            return nullptr;
+        auto& j = slot(row.text(4));
+        j = {saga, row.integer(0), row.integer(1), row.integer(2), row.integer(3)};
+        change(j);
+        return &j;
+    }
 
     void remember(sqlite_journal& j)
     {
@@ -251,18 +308,8 @@ private:
     void change(sqlite_journal& j)
     {
         remember(j);
-        if (!std::exchange(j.changed, true))
-            changed_.push_back(&j);
-    }
-
-    // Above all that are there, so that `previous` of an entry never leads to one that came later.
-    std::int64_t next_position()
-    {
-        if (!last_position_) {
-            auto row = select_last_.run(*handle_);
-            last_position_ = row.step() ? row.integer(0) : 0;
-        }
-        return ++*last_position_;
+        if (!std::exchange(j.ahead, true))
+            ahead_.push_back(&j);
     }
 
     void stage(staged_entry s, std::uint64_t number, journal_entry const& e)
@@ -349,17 +396,25 @@ private:
 
     sqlite_handle* handle_;
     std::unordered_map<std::string, sqlite_journal, text_hash, std::equal_to<>> journals_; // by the saga's id; nodes stay for the group
-    std::vector<sqlite_journal*> changed_;
+    std::vector<sqlite_journal*> ahead_;
     std::vector<staged_entry> staged_;
     std::string staged_bytes_;
     std::size_t flushed_ = 0; // how many of `staged_` are in the table
     std::vector<savepoint_type> savepoints_;
     std::vector<std::pair<sqlite_journal*, sqlite_journal>> undo_; // what it was before
-    std::optional<std::int64_t> last_position_;
+    bool loaded_ = false;
+    std::int64_t last_position_ = 0;
+    std::int64_t settled_ = 0; // up to which the rows are right
+    int eager_ = 0;            // groups at whose end they become right
 
     sqlite_query select_{"SELECT s.number, s.epoch, coalesce(j.entries, 0), coalesce(j.first, 0), coalesce(j.last, 0) "
                          "FROM cosaga_sagas s LEFT JOIN cosaga_journals j ON j.saga = s.number WHERE s.id = ?1"};
-    sqlite_query select_last_{"SELECT max(position) FROM cosaga_journal_entries"};
+    sqlite_query select_numbered_{"SELECT s.epoch, coalesce(j.entries, 0), coalesce(j.first, 0), coalesce(j.last, 0), s.id "
+                                  "FROM cosaga_sagas s LEFT JOIN cosaga_journals j ON j.saga = s.number WHERE s.number = ?1"};
+    sqlite_query select_settled_{"SELECT value FROM cosaga_meta WHERE name = 'journals_settled'"};
+    sqlite_query write_settled_{"UPDATE cosaga_meta SET value = ?1 WHERE name = 'journals_settled'"};
+    sqlite_query select_tail_{"SELECT position, saga, entry FROM cosaga_journal_entries WHERE position > ?1 ORDER BY position"};
+    sqlite_query select_last_{"SELECT coalesce(max(position), 0) FROM cosaga_journal_entries"};
     sqlite_query select_entry_{"SELECT previous, saga, entry FROM cosaga_journal_entries WHERE position = ?1"};
     sqlite_query insert_many_{insert_sql(rows_at_once)};
     sqlite_query insert_one_{insert_sql(1)};

@@ -75,7 +75,7 @@ CREATE TABLE cosaga_journal(
     PRIMARY KEY(saga, step)) WITHOUT ROWID;
 )",
     // Nothing has ever been in the two tables of sagas. A journal is a chain: each entry has the position of the one before in its saga,
-    // and `cosaga_journals` those of the first and the last. So entries of all sagas are appended at one place.
+    // and `cosaga_journals` those of the first and the last (see sqlite_journals). So entries of all sagas are appended at one place.
     R"(
 DROP TABLE cosaga_sagas;
 DROP TABLE cosaga_journal;
@@ -125,6 +125,8 @@ CREATE TABLE cosaga_record_sums(
     total BLOB NOT NULL,
     PRIMARY KEY(ledger, time, id)) WITHOUT ROWID;
 )",
+    // Up to which position the rows of `cosaga_journals` are right.
+    "INSERT INTO cosaga_meta SELECT 'journals_settled', coalesce(max(position), 0) FROM cosaga_journal_entries",
 };
 inline constexpr std::int64_t sqlite_schema_version = sqlite_schema_steps.size();
 
