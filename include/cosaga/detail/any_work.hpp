@@ -1,7 +1,10 @@
 // Copyright the cosaga authors. Distributed under the Boost Software License, Version 1.0.
 #pragma once
 
+#include <cosaga/detail/prefetch.hpp>
+
 #include <cstddef>
+#include <cstring>
 #include <memory>
 #include <new>
 #include <type_traits>
@@ -32,11 +35,16 @@ public:
     {
         any_work made;
         ::new (static_cast<void*>(made.storage_)) Work(work);
+        if constexpr (sizeof(Work) >= sizeof(void*))
+            std::memcpy(&made.first_, made.storage_, sizeof(void*));
         made.call_ = [](void* self, Tx& tx) -> Result { return (*static_cast<Work*>(self))(tx); };
         return made;
     }
 
     Result operator()(Tx& tx) { return call_(storage_, tx); }
+
+    /// Asks for what the work refers to: it is mostly a variable of a coroutine, beside others that it refers to.
+    void fetch() const noexcept { prefetch(first_, 512, 768); }
 
 private:
     any_work() = default;
@@ -48,6 +56,7 @@ private:
     };
 
     alignas(std::max_align_t) std::byte storage_[capacity];
+    void const* first_ = nullptr; // what it captures, as a pointer; whatever it is, it is only asked for
     Result (*call_)(void*, Tx&);
 };
 

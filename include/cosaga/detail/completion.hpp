@@ -19,6 +19,7 @@ public:
 
     bool empty() const noexcept { return first_ == nullptr; }
     pending* front() const noexcept { return first_; }
+    pending* second() const noexcept { return first_ ? first_->next_ : nullptr; }
 
     void push_back(pending& p) noexcept
     {

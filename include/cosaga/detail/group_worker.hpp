@@ -1,8 +1,10 @@
 // Copyright the cosaga authors. Distributed under the Boost Software License, Version 1.0.
 #pragma once
 
+#include <cosaga/detail/any_work.hpp>
 #include <cosaga/detail/completion.hpp>
 #include <cosaga/detail/group_failure.hpp>
+#include <cosaga/detail/prefetch.hpp>
 #include <cosaga/detail/transact_unit.hpp>
 #include <cosaga/detail/watchers.hpp>
 #include <cosaga/environment.hpp>
@@ -276,11 +278,21 @@ private:
             bool const alone = g.works == 0 && taken.empty();
             ++g.works;
             g.done.push_back(*p);
+            fetch(taken);
             if (!run_work(static_cast<unit&>(*p), alone))
                 return false;
         }
         put_back(taken);
         return true;
+    }
+
+    // Works and their coroutines were written by other processors. What the next one refers to can be asked for since the work itself was, one before.
+    static void fetch(pending_list const& waiting) noexcept
+    {
+        if (auto const* const next = waiting.front())
+            static_cast<unit const*>(next)->fetch();
+        if (auto const* const behind = waiting.second())
+            prefetch(behind, 0, sizeof(unit) + sizeof(any_work<transaction_type, void>));
     }
 
     /// @return false if the transaction was rolled back because the work was alone and threw.

@@ -40,10 +40,19 @@ class transact_unit : public pending {
 public:
     /// Runs the work on the store's thread; throws what it throws.
     virtual void run(Tx& tx) = 0;
+    /// `run` will be called soon.
+    virtual void fetch() const noexcept = 0;
 
 protected:
     ~transact_unit() = default;
 };
+
+template <class Work>
+void fetch_work(Work const& work) noexcept
+{
+    if constexpr (requires { work.fetch(); })
+        work.fetch();
+}
 
 /// Memory of a pending operation: the handler's own, or what Asio recycles on this thread.
 template <class T, class Handler>
@@ -102,6 +111,7 @@ public:
     ~transact_unit_of() = default;
 
     void run(Tx& tx) override { result_.emplace(work_(tx)); }
+    void fetch() const noexcept override { fetch_work(work_); }
 
     void complete() override
     {
@@ -134,6 +144,7 @@ public:
     ~transact_unit_of() = default;
 
     void run(Tx& tx) override { work_(tx); }
+    void fetch() const noexcept override { fetch_work(work_); }
 
     void complete() override
     {

@@ -1,0 +1,22 @@
+// Copyright the cosaga authors. Distributed under the Boost Software License, Version 1.0.
+#pragma once
+
+#include <cstddef>
+
+namespace cosaga::detail {
+
+/// Asks for memory that another processor has written, before it is needed: the answer takes as long as hundreds of instructions. The memory
+/// need not be there.
+/// @param before bytes before `at`. @param size bytes from there on.
+inline void prefetch(void const* at, std::ptrdiff_t before, std::ptrdiff_t size) noexcept
+{
+#if defined(__GNUC__)
+    constexpr std::ptrdiff_t line = 64;
+    for (auto offset = -before; offset < size - before; offset += line)
+        __builtin_prefetch(static_cast<char const*>(at) + offset);
+#else
+    static_cast<void>(at), static_cast<void>(before), static_cast<void>(size);
+#endif
+}
+
+} // namespace cosaga::detail
