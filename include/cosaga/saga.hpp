@@ -108,7 +108,7 @@ public:
     /// another process. A transaction that runs is finished; an outside effect has `saga_options::grace`.
     asio::awaitable<void> stop() override { return core_->stop(); }
 
-    /// Begins a saga. It is durable when this resumes.
+    /// Begins a saga. It is durable when this resumes: it is stored with its own first transaction.
     /// @param id 1 to 255 bytes.
     /// @return false if that saga was begun before, and is or was running, or has ended and is not purged yet.
     /// @par Errors

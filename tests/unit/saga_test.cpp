@@ -1,6 +1,8 @@
 // Copyright the cosaga authors. Distributed under the Boost Software License, Version 1.0.
 #include "saga_services.hpp"
 
+#include <boost/asio/experimental/awaitable_operators.hpp>
+
 namespace {
 
 using namespace cosaga_tests;
@@ -123,24 +125,112 @@ TEST_F(a_saga, goes_on_where_it_was_after_a_restart)
     EXPECT_TRUE(undone.empty());
 }
 
-TEST_F(a_saga, costs_a_commit_for_each_local_step_and_two_more)
+struct the_commits_of_sagas : a_saga {
+    the_commits_of_sagas()
+    {
+        define([this](context& s, order o) -> asio::awaitable<receipt> {
+            for (auto const* const name : {"a", "b", "c", "d", "e"}) {
+                co_await mark(s, name);
+                ran.push_back(o.id);
+            }
+            co_return receipt{o.id, "done"};
+        });
+        shop.begin();
+        env.run_for(500ms);
+        shop.kit.disk.fail_commits([this] {
+            ++commits;
+            return false;
+        });
+    }
+    ~the_commits_of_sagas() override { shop.kit.disk.fail_commits(nullptr); }
+
+    std::size_t commits = 0;
+};
+
+TEST_F(the_commits_of_sagas, are_those_of_their_steps)
+{
+    constexpr std::size_t sagas = 20;
+    for (std::size_t i = 1; i <= sagas; ++i) {
+        begin("o" + std::to_string(i));
+        env.run_until([&] { return ran.size() == 5 * i; });
+    }
+    EXPECT_EQ(commits, 5 * sagas);
+    env.run_until([&] { return shop.engine->counters().done == sagas; });
+    EXPECT_EQ(commits, 5 * sagas + 1) << "the end of the last one";
+}
+
+TEST_F(the_commits_of_sagas, do_not_wait_for_others_when_somebody_waits_for_the_end)
+{
+    auto const before = env.now();
+    begin();
+    result();
+    EXPECT_LT(env.now() - before, 10ms);
+}
+
+TEST_F(a_saga, that_cannot_be_stored_was_never_begun)
+{
+    define(three_steps());
+    shop.begin();
+    env.run_for(1s);
+    shop.kit.disk.fail_commits([] { return true; });
+    EXPECT_EQ(failure_of([&] { begin(); }).code, errc::store_failed);
+    shop.kit.disk.fail_commits(nullptr);
+    env.run_for(1min);
+    EXPECT_EQ(shop.engine->counters().active, 0u);
+    EXPECT_THROW(find(), std::runtime_error);
+    ran.clear();
+    EXPECT_TRUE(begin());
+    EXPECT_EQ(result().reference, "abc");
+    EXPECT_EQ(ran, (strings{"a", "b", "c"}));
+}
+
+TEST_F(a_saga, whose_first_step_fails_for_a_while_is_begun_all_the_same)
+{
+    define(three_steps());
+    bool broken = true;
+    fails = [&](std::string const&) {
+        if (broken)
+            throw std::runtime_error{"the network"};
+    };
+    shop.begin();
+    EXPECT_TRUE(begin());
+    EXPECT_EQ(journal(), strings{"begun"});
+    broken = false;
+    EXPECT_EQ(result().reference, "abc");
+}
+
+TEST_F(a_saga, that_only_waits_is_begun)
 {
     define([](context& s, order o) -> asio::awaitable<receipt> {
-        for (auto const* const name : {"a", "b", "c", "d", "e"})
-            co_await mark(s, name);
-        co_return receipt{o.id, "done"};
+        auto const reply = co_await s.receive<customer_reply>("reply");
+        co_return receipt{o.id, reply.agreed ? "yes" : "no"};
     });
     shop.begin();
-    env.run_for(500ms);
-    std::size_t commits = 0;
-    shop.kit.disk.fail_commits([&] {
-        ++commits;
-        return false;
-    });
-    begin();
-    env.run_until([&] { return shop.engine->counters().done == 1; });
-    shop.kit.disk.fail_commits(nullptr);
-    EXPECT_EQ(commits, 7u);
+    EXPECT_TRUE(begin());
+    EXPECT_EQ(find().state, saga_state::running);
+}
+
+TEST_F(a_saga, that_ends_without_a_step_is_begun)
+{
+    define([](context&, order o) -> asio::awaitable<receipt> { co_return receipt{o.id, "at once"}; });
+    shop.begin();
+    EXPECT_TRUE(begin());
+    EXPECT_EQ(result().reference, "at once");
+    EXPECT_EQ(journal(), (strings{"begun", "ended"}));
+}
+
+TEST_F(a_saga, that_is_begun_twice_at_the_same_time_is_begun_once)
+{
+    using namespace asio::experimental::awaitable_operators;
+    define(three_steps());
+    shop.begin();
+    order const o{"o1", 100};
+    auto& sagas = *shop.engine;
+    auto const [first, second] = run(env, sagas.begin("place order", "o1", o) && sagas.begin("place order", "o1", o));
+    EXPECT_NE(first, second);
+    EXPECT_EQ(result().reference, "abc");
+    EXPECT_EQ(find().state, saga_state::done);
+    EXPECT_EQ(get("o1c"), "done");
 }
 
 } // namespace

@@ -138,6 +138,7 @@ public:
         std::exception_ptr failed;
         auto const work = [&](transaction_type& tx) {
             added.clear();
+            journal.open(tx);
             writing w{tx, added};
             what(w);
             journal.append(tx, added);

@@ -38,6 +38,13 @@ inline std::uint64_t identity_of(std::string_view name, std::string_view input, 
 
 inline constexpr auto whole_journal = std::numeric_limits<std::size_t>::max();
 
+inline void check_saga_id(std::string_view id)
+{
+    if (id.empty() || id.size() > max_saga_id)
+        throw make_error(errc::bad_argument,
+            "a saga id has 1 to " + std::to_string(max_saga_id) + " bytes, not " + std::to_string(id.size()));
+}
+
 /// Puts a saga into the store that nobody runs yet. @param begun its `value` is the saga that waits for it, in `parent_step`.
 /// @throws system_error `errc::saga_conflict` if the id belongs to another saga.
 /// @return the row, or nothing if the same saga was begun before.
@@ -45,9 +52,7 @@ template <class Tx>
 std::optional<saga_row> insert_saga(Tx& tx, std::uint32_t version, std::string_view name, std::string id, std::string input,
     saga_note begun, std::string parent_step = {}, std::string_view owner = {}, time_point lease = {})
 {
-    if (id.empty() || id.size() > max_saga_id)
-        throw make_error(errc::bad_argument,
-            "a saga id has 1 to " + std::to_string(max_saga_id) + " bytes, not " + std::to_string(id.size()));
+    check_saga_id(id);
     begun.digest = identity_of(name, input, begun);
     saga_row row;
     row.id = std::move(id);

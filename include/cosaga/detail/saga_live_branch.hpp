@@ -75,6 +75,7 @@ public:
             saga_writing<Store> journal{*run_};
             std::exception_ptr failed;
             auto const write = [&](transaction_type& tx) {
+                journal.open(tx);
                 outcome = work(tx);
                 done.set_value(outcome);
                 journal.append(tx, {&done.entry, 1});

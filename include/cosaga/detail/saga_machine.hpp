@@ -121,17 +121,33 @@ private:
     {
         co_await asio::this_coro::reset_cancellation_state(asio::disable_cancellation());
         auto const version = this->version_of(name);
-        bool const here = started_ && !stopping_ && this->tally.active < settings.max_active;
+        check_saga_id(id);
+        if (started_ && !stopping_ && !this->find(id) && this->tally.active < settings.max_active) {
+            auto const birth = this->adopt(row_of(version, name, id, input), begun);
+            co_await birth->decided.wait();
+            fresh = birth->fresh;
+            if (birth->failed)
+                std::rethrow_exception(birth->failed);
+            co_return;
+        }
         std::optional<saga_row> row;
-        auto insert = [&](transaction_type& tx) {
-            row = insert_saga(tx, version, name, id, input, begun, {}, here ? owner_ : std::string{}, tx.now() + settings.lease);
-        };
+        auto insert = [&](transaction_type& tx) { row = insert_saga(tx, version, name, id, input, begun); };
         co_await store->transact(insert);
         fresh = row.has_value();
-        if (row && here)
-            this->adopt(std::move(*row), begun);
-        else
-            hints_.add(id, env->now());
+        hints_.add(id, env->now());
+    }
+
+    saga_row row_of(std::uint32_t version, std::string const& name, std::string const& id, std::string const& input) const
+    {
+        saga_row row;
+        row.id = id;
+        row.name = name;
+        row.version = version;
+        row.input = input;
+        row.epoch = 1;
+        row.lease_owner = owner_;
+        row.lease_until = row.due_at = env->now() + settings.lease;
+        return row;
     }
 
     // the loop

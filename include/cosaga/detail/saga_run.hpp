@@ -2,9 +2,11 @@
 #pragma once
 
 #include <cosaga/detail/event.hpp>
+#include <cosaga/detail/saga_birth.hpp>
 #include <cosaga/detail/saga_core.hpp>
 #include <cosaga/detail/saga_entries.hpp>
 #include <cosaga/detail/saga_journal.hpp>
+#include <cosaga/detail/saga_judgement.hpp>
 #include <cosaga/detail/spawn.hpp>
 #include <cosaga/environment.hpp>
 #include <cosaga/error.hpp>
@@ -39,6 +41,7 @@ inline constexpr std::string_view stuck_prefix = "stuck: ";
 enum class saga_stop {
     none,
     lost,      ///< another process has taken it
+    unborn,    ///< it could not be begun
     shut_down, ///< the engine stops
     parked,    ///< it waits for long
     undo,      ///< it failed, was cancelled or ran out of time
@@ -83,6 +86,8 @@ public:
     virtual void gone(std::shared_ptr<saga_run<Store>> run) = 0;
     /// The run may have to be looked at earlier than before.
     virtual void reschedule(saga_run<Store>& run) = 0;
+    /// Nothing of it goes on, and it is not in the store yet.
+    virtual void bring_forth(saga_run<Store>& run) = 0;
     /// Compensation or confirmation does not succeed.
     virtual void mark_stuck(saga_run<Store>& run, std::string const& reason) = 0;
     /// Somebody else's sagas have to be looked at.
@@ -181,6 +186,7 @@ public:
         for (auto const& e : written)
             recall ? journal.apply(e) : journal.count(e);
         journal.extend(pending + written.size(), last);
+        has_written_ = true;
         if (is_forward() && (journal.entries() > host->settings.max_entries || journal.bytes() > host->settings.max_bytes))
             close(saga_stop::paused, "limit exceeded: the journal has " + std::to_string(journal.entries()) + " entries and "
                                          + std::to_string(journal.bytes()) + " bytes: raise max_entries or max_bytes, or let the saga continue as new");
@@ -223,6 +229,8 @@ public:
         if (awake_ == 0)
             idle_since_ = host->env->now();
         host->reschedule(*this);
+        if (awake_ == 0 && birth && !is_closed() && !branches_.empty())
+            host->bring_forth(*this);
     }
 
     /// Looks whether something is due.
@@ -260,6 +268,8 @@ public:
         for (auto* b : branches_)
             b->poke();
     }
+    /// Whether this process has added anything to its journal.
+    bool has_written() const noexcept { return has_written_; }
     bool is_stuck() const noexcept { return row.reason.starts_with(stuck_prefix); }
     bool is_forward() const noexcept { return row.state == saga_state::running; }
 
@@ -285,9 +295,20 @@ public:
     saga_row row;
     std::shared_ptr<saga_definition<transaction_type> const> definition;
     saga_journal journal;
+    std::shared_ptr<saga_birth> birth; ///< until that is decided
     std::optional<typename dues::iterator> scheduled; ///< where the host knows when to look at it
+    bool hurry = false; ///< its end is written by itself
     bool refreshing = false;
     bool refresh_again = false;
+
+    /// Its birth is decided.
+    void be_born() { std::exchange(birth, nullptr)->succeed(); }
+    /// It has never been. @param why null if it was begun before.
+    void never_be(std::exception_ptr why)
+    {
+        std::exchange(birth, nullptr)->fail(std::move(why));
+        close(saga_stop::unborn);
+    }
 
     /// Forgets what was read of the journal, to read it again.
     void forget()
@@ -313,6 +334,7 @@ private:
     std::uint64_t pended_ = 0;
     std::shared_ptr<branch_type> root_;
     std::vector<branch_type*> branches_;
+    bool has_written_ = false;
     int awake_ = 0;
     std::optional<time_point> idle_since_;
 };
@@ -321,9 +343,22 @@ private:
 template <store Store>
 class saga_writing {
 public:
-    explicit saga_writing(saga_run<Store>& run) : run_{&run}, through_{run.pended()}, pending_{run.pending()} {}
+    explicit saga_writing(saga_run<Store>& run) : run_{&run}, birth_{run.birth}, through_{run.pended()}, pending_{run.pending()} {}
 
-    /// On the store's thread. @throws system_error `errc::transaction_fenced` if another process has taken the saga.
+    /// On the store's thread, before anything else.
+    void open(typename Store::transaction_type& tx)
+    {
+        begun_ = true;
+        if (!birth_)
+            return;
+        try {
+            birth_->insert(tx);
+        } catch (...) {
+            refused_ = std::current_exception();
+            throw;
+        }
+    }
+    /// On the store's thread, at the end. @throws system_error `errc::transaction_fenced` if another process has taken the saga.
     void append(typename Store::transaction_type& tx, std::span<journal_entry const> added)
     {
         std::vector<journal_entry> all;
@@ -334,24 +369,53 @@ public:
         }
         last_ = tx.append_journal(run_->row.id, run_->row.epoch, added);
         lost_ = !last_;
+        ended_ = true;
         if (lost_)
             throw make_error(errc::transaction_fenced, "another process has taken the saga over");
     }
 
+    /// The same for who appends by itself.
+    void close() noexcept { ended_ = true; }
+
+    /// On the host's strand.
+    void decide(std::exception_ptr const& failed)
+    {
+        if (run_->birth)
+            decide_birth(failed);
+    }
     /// Tells the run what became of it, on the host's strand.
     /// @param recall whether `added` may be asked for in this phase again.
     void settle(std::exception_ptr const& failed, std::span<journal_entry const> added, bool recall)
     {
+        if (!run_->host)
+            return;
+        decide(failed);
         if (lost_)
             run_->close(saga_stop::lost);
-        else if (!failed && run_->host)
+        else if (!failed)
             run_->settle(through_, added, *last_, recall);
     }
 
 private:
+    // What the work itself throws decides nothing: it is tried again, or the saga fails.
+    void decide_birth(std::exception_ptr const& failed)
+    {
+        bool const work_threw = begun_ && !refused_ && !ended_;
+        if (!failed)
+            run_->be_born();
+        else if (refused_)
+            run_->never_be(code_of(refused_) == errc::transaction_fenced ? nullptr : refused_);
+        else if (!work_threw)
+            run_->never_be(failed);
+    }
+
     saga_run<Store>* run_;
+    std::shared_ptr<saga_birth> birth_;
     std::uint64_t through_;
     std::vector<journal_entry> pending_;
+    std::exception_ptr refused_; // by what is in the store
+    bool begun_ = false;
+    bool ended_ = false;
     std::optional<std::uint64_t> last_;
     bool lost_ = false;
 };

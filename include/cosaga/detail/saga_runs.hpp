@@ -88,6 +88,12 @@ public:
         });
     }
 
+    void bring_forth(run_type& run) override
+    {
+        if (!std::exchange(run.birth->alone, true))
+            spawn_on(strand, write_row(run.shared_from_this()), [](std::exception_ptr) {});
+    }
+
     void reschedule(run_type& run) override
     {
         auto const next = run.next_tick();
@@ -139,18 +145,19 @@ protected:
         begin_phase(run, read(*run, entries));
     }
 
-    /// One that was begun here.
-    void adopt(saga_row row, saga_note begun)
+    /// One that is begun here.
+    std::shared_ptr<saga_birth> adopt(saga_row row, saga_note begun)
     {
-        if (stopping_ || find(row.id))
-            return;
+        auto const birth = std::make_shared<saga_birth>(row, begun, settings.lease, strand);
         auto definition = find_definition(row);
         begun.digest = identity_of(row.name, row.input, begun);
         auto const run = add(std::move(row), std::move(definition));
+        run->birth = birth;
         auto e = run->entry(saga_entry::begun, {}, {}, begun);
         e.number = 1;
         run->journal.apply(e);
         begin_phase(run, {});
+        return birth;
     }
 
     /// Looks whether something is due in one of them.
@@ -219,8 +226,12 @@ private:
     /// What comes after a phase: the next one, or the end of the run here.
     asio::awaitable<void> conclude(run_ptr run)
     {
+        if (may_end_later(*run)) {
+            end_later(run);
+            co_return;
+        }
         for (std::uint32_t attempt = 1; run->host; ++attempt) {
-            if (run->stop() == saga_stop::lost || run->stop() == saga_stop::shut_down) {
+            if (is_over(*run)) {
                 if (run->stop() == saga_stop::lost)
                     ++this->tally.lost;
                 forget(run);
@@ -229,7 +240,12 @@ private:
             }
             std::exception_ptr failed;
             saga_next_phase next;
-            auto settle = [&](transaction_type& tx) { next = settlement_.settle(tx, *run); };
+            saga_writing<Store> journal{*run};
+            auto settle = [&](transaction_type& tx) {
+                journal.open(tx);
+                next = settlement_.settle(tx, *run);
+                journal.close();
+            };
             try {
                 co_await store->transact(settle);
             } catch (...) {
@@ -237,6 +253,9 @@ private:
             }
             if (!run->host)
                 co_return;
+            journal.decide(failed);
+            if (run->stop() == saga_stop::unborn)
+                continue;
             if (!failed) {
                 enter(run, std::move(next));
                 co_return;
@@ -249,6 +268,59 @@ private:
             auto const delay = settings.undo_retries.delay_without_end(attempt, env->random());
             co_await env->sleep_for(std::min<duration>(delay, std::chrono::seconds{1}));
         }
+    }
+
+    static bool is_over(run_type const& run) noexcept
+    {
+        return run.stop() == saga_stop::lost || run.stop() == saga_stop::shut_down || run.stop() == saga_stop::unborn;
+    }
+
+    // The end of a saga that nobody waits for is written with what others write. A crash in between lets it run to its end again, which does
+    // nothing but find out the end; and since that then has written nothing, it is not put off a second time.
+    bool may_end_later(run_type const& run) const
+    {
+        return run.stop() == saga_stop::finished && !run.hurry && run.is_forward() && run.has_written() && !stopping_ && this->tally.active < settings.max_active
+            && run.journal.to_confirm().empty() && run.journal.begun().value.empty() && !waiters_.has(run.row.id);
+    }
+
+    /// Destroyed when the group is durable in which it has run, or when it never will be in one.
+    struct put_off {
+        put_off(saga_settlement<Store> s, run_ptr r) : settlement{s}, run{std::move(r)} {}
+        put_off(put_off const&) = delete;
+        put_off& operator=(put_off const&) = delete;
+        ~put_off()
+        {
+            try {
+                post_to(run->strand, [r = run, found = std::make_shared<std::optional<saga_next_phase>>(std::move(next))] {
+                    if (!r->host)
+                        return;
+                    auto& self = static_cast<saga_runs&>(*r->host);
+                    if (*found)
+                        self.enter(r, std::move(**found));
+                    else
+                        self.end_now(r);
+                });
+            } catch (...) { // no memory: found by who looks for it after the next start
+            }
+        }
+
+        saga_settlement<Store> settlement;
+        run_ptr run;
+        std::optional<saga_next_phase> next;
+    };
+
+    void end_later(run_ptr const& run)
+    {
+        auto const off = std::make_shared<put_off>(settlement_, run);
+        store->defer([off](transaction_type& tx) {
+            off->next.reset();
+            off->next = off->settlement.settle(tx, *off->run);
+        });
+    }
+    void end_now(run_ptr const& run)
+    {
+        run->hurry = true;
+        gone(run);
     }
 
     void enter(run_ptr const& run, saga_next_phase next)
@@ -308,6 +380,10 @@ private:
         auto const found = runs_.find(run->row.id);
         if (found != runs_.end() && found->second == run)
             runs_.erase(found);
+        if (run->birth)
+            run->never_be(run->stop() == saga_stop::shut_down
+                    ? std::make_exception_ptr(make_error(errc::store_closed, "the saga engine was stopped before the saga was begun"))
+                    : nullptr);
         if (is_ended(run->row.state) || run->row.state == saga_state::paused)
             stuck_.erase(run->row.id);
         publish();
@@ -316,6 +392,23 @@ private:
             look_ = true;
             wake_->notify(); // there is room again
         }
+    }
+
+    /// Writes a saga that has nothing else to write yet.
+    asio::awaitable<void> write_row(run_ptr run)
+    {
+        saga_writing<Store> journal{*run};
+        auto write = [&](transaction_type& tx) {
+            journal.open(tx);
+            journal.append(tx, {});
+        };
+        std::exception_ptr failed;
+        try {
+            co_await store->transact(write);
+        } catch (...) {
+            failed = std::current_exception();
+        }
+        journal.settle(failed, {}, true);
     }
 
     asio::awaitable<void> refresh(run_ptr run)

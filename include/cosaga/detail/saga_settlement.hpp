@@ -40,16 +40,16 @@ class saga_settlement {
     using transaction_type = typename Store::transaction_type;
 
 public:
-    explicit saga_settlement(saga_options const& settings) : settings_{&settings} {}
+    explicit saga_settlement(saga_options const& settings) : lease_{settings.lease}, retention_{settings.retention} {}
 
     /// On the store's thread. The run waits for this, and nothing else refers to it.
-    saga_next_phase settle(transaction_type& tx, saga_run<Store>& run)
+    saga_next_phase settle(transaction_type& tx, saga_run<Store>& run) const
     {
         auto const news = tx.read_journal(run.row.id, run.journal.last_number(), whole_journal);
         auto const [stop, text] = decide(run, news);
         saga_next_phase next;
         next.row = run.row;
-        next.row.lease_until = next.row.due_at = tx.now() + settings_->lease;
+        next.row.lease_until = next.row.due_at = tx.now() + lease_;
         next.goes_on = goes_on(tx, run, stop, news);
         change(next.row, stop, text);
         if (stop == saga_stop::finished)
@@ -129,7 +129,7 @@ private:
         next.row.state = undone ? saga_state::undone : saga_state::done;
         next.row.reason = undone ? text : std::string{};
         next.row.result = undone ? std::string{} : text;
-        release_lease(next.row, now + settings_->retention);
+        release_lease(next.row, now + retention_);
     }
 
     static std::optional<saga_entry> kind_of(saga_stop stop, saga_state now)
@@ -143,7 +143,7 @@ private:
     }
 
     // What is still to be undone if the saga fails, and what nobody has received, comes along; all else is forgotten.
-    void continue_as_new(transaction_type& tx, saga_run<Store>& run, saga_next_phase& next)
+    void continue_as_new(transaction_type& tx, saga_run<Store>& run, saga_next_phase& next) const
     {
         auto const& id = run.row.id;
         auto const all = tx.read_journal(id, 0, whole_journal);
@@ -177,7 +177,8 @@ private:
         tx.update_saga(next.row, run.row.epoch);
     }
 
-    saga_options const* settings_;
+    duration lease_;
+    duration retention_;
 };
 
 } // namespace cosaga::detail

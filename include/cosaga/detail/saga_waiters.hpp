@@ -35,6 +35,11 @@ public:
             }
     }
 
+    bool has(std::string const& id) const
+    {
+        std::lock_guard const lock{mutex_};
+        return waiting_.contains(id);
+    }
     void ended(std::string const& id)
     {
         std::lock_guard const lock{mutex_};
