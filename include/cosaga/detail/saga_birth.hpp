@@ -11,18 +11,24 @@
 #include <boost/asio/any_io_executor.hpp>
 
 #include <exception>
-#include <string>
+#include <memory>
 #include <utility>
 
 namespace cosaga::detail {
 
 /// A saga that runs before it is in the store: its row is written with its first transaction, so that to begin costs no group of its own.
 ///
-/// Who has begun it waits for `decided`. Until then nobody was told of it: if its first transaction does not commit, it has never been.
+/// Who has begun it waits for `decided`, and then finds the outcome. Until then nobody was told of it: if its first transaction does not commit, it
+/// has never been. Only the run owns this: destroying it destroys who waits.
 class saga_birth {
 public:
-    saga_birth(saga_row row, saga_note begun, duration lease, asio::any_io_executor const& strand)
-        : decided{strand}, row_{std::move(row)}, begun_{std::move(begun)}, lease_{lease}
+    struct outcome {
+        bool fresh = false; ///< whether it was begun by this
+        std::exception_ptr failed;
+    };
+
+    saga_birth(saga_row row, saga_note begun, duration lease, asio::any_io_executor const& strand, std::shared_ptr<outcome> o)
+        : decided{strand}, outcome_{std::move(o)}, row_{std::move(row)}, begun_{std::move(begun)}, lease_{lease}
     {
     }
 
@@ -41,23 +47,17 @@ public:
 
     // on the engine's strand
 
-    void succeed() { decide(true, nullptr); }
-    /// @param why null if the saga was begun before.
-    void fail(std::exception_ptr why) { decide(false, std::move(why)); }
-
-    event decided;
-    bool fresh = false;         ///< once decided: whether it was begun by this
-    std::exception_ptr failed;  ///< once decided
-    bool alone = false;         ///< it is being written without anything else
-
-private:
-    void decide(bool is_fresh, std::exception_ptr why)
+    void decide(outcome o)
     {
-        fresh = is_fresh;
-        failed = std::move(why);
+        *outcome_ = std::move(o);
         decided.notify();
     }
 
+    event decided;
+    bool alone = false; ///< it is being written without anything else
+
+private:
+    std::shared_ptr<outcome> outcome_;
     saga_row row_;
     saga_note begun_;
     duration lease_;

@@ -6,6 +6,7 @@
 #include <cosaga/detail/due_hints.hpp>
 #include <cosaga/detail/event.hpp>
 #include <cosaga/detail/intake.hpp>
+#include <cosaga/detail/saga_birth.hpp>
 #include <cosaga/detail/saga_children.hpp>
 #include <cosaga/detail/saga_entries.hpp>
 #include <cosaga/detail/saga_run.hpp>
@@ -25,6 +26,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <exception>
+#include <memory>
 #include <optional>
 #include <set>
 #include <string>
@@ -123,11 +125,12 @@ private:
         auto const version = this->version_of(name);
         check_saga_id(id);
         if (started_ && !stopping_ && !this->find(id) && this->tally.active < settings.max_active) {
-            auto const birth = this->adopt(row_of(version, name, id, input), begun);
-            co_await birth->decided.wait();
-            fresh = birth->fresh;
-            if (birth->failed)
-                std::rethrow_exception(birth->failed);
+            auto const outcome = std::make_shared<saga_birth::outcome>();
+            auto& birth = this->adopt(row_of(version, name, id, input), begun, outcome);
+            co_await birth.decided.wait(); // `birth` may be gone then
+            fresh = outcome->fresh;
+            if (outcome->failed)
+                std::rethrow_exception(outcome->failed);
             co_return;
         }
         std::optional<saga_row> row;

@@ -302,11 +302,11 @@ public:
     bool refresh_again = false;
 
     /// Its birth is decided.
-    void be_born() { std::exchange(birth, nullptr)->succeed(); }
+    void be_born() { std::exchange(birth, nullptr)->decide({true, nullptr}); }
     /// It has never been. @param why null if it was begun before.
     void never_be(std::exception_ptr why)
     {
-        std::exchange(birth, nullptr)->fail(std::move(why));
+        std::exchange(birth, nullptr)->decide({false, std::move(why)});
         close(saga_stop::unborn);
     }
 
@@ -320,6 +320,7 @@ public:
     void detach()
     {
         host = nullptr;
+        birth.reset();
         stop_ = saga_stop::shut_down;
         auto const all = branches_;
         for (auto* b : all)

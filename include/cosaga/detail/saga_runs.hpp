@@ -3,6 +3,7 @@
 
 #include <cosaga/detail/event.hpp>
 #include <cosaga/detail/intake.hpp>
+#include <cosaga/detail/saga_birth.hpp>
 #include <cosaga/detail/saga_children.hpp>
 #include <cosaga/detail/saga_core.hpp>
 #include <cosaga/detail/saga_entries.hpp>
@@ -146,18 +147,18 @@ protected:
     }
 
     /// One that is begun here.
-    std::shared_ptr<saga_birth> adopt(saga_row row, saga_note begun)
+    saga_birth& adopt(saga_row row, saga_note begun, std::shared_ptr<saga_birth::outcome> outcome)
     {
-        auto const birth = std::make_shared<saga_birth>(row, begun, settings.lease, strand);
+        auto birth = std::make_shared<saga_birth>(row, begun, settings.lease, strand, std::move(outcome));
         auto definition = find_definition(row);
         begun.digest = identity_of(row.name, row.input, begun);
         auto const run = add(std::move(row), std::move(definition));
-        run->birth = birth;
+        run->birth = std::move(birth);
         auto e = run->entry(saga_entry::begun, {}, {}, begun);
         e.number = 1;
         run->journal.apply(e);
         begin_phase(run, {});
-        return birth;
+        return *run->birth;
     }
 
     /// Looks whether something is due in one of them.
@@ -291,7 +292,8 @@ private:
         ~put_off()
         {
             try {
-                post_to(run->strand, [r = run, found = std::make_shared<std::optional<saga_next_phase>>(std::move(next))] {
+                auto const on = run->strand;
+                post_to(on, [r = std::move(run), found = std::make_shared<std::optional<saga_next_phase>>(std::move(next))] {
                     if (!r->host)
                         return;
                     auto& self = static_cast<saga_runs&>(*r->host);
