@@ -217,6 +217,10 @@ TEST_F(a_saga, that_ends_without_a_step_is_begun)
     EXPECT_TRUE(begin());
     EXPECT_EQ(result().reference, "at once");
     EXPECT_EQ(journal(), (strings{"begun", "ended"}));
+    EXPECT_FALSE(begin());
+    EXPECT_EQ(failure_of([&] { begin("o1", 200); }).code, errc::saga_conflict);
+    EXPECT_EQ(shop.engine->counters().lost, 0u);
+    EXPECT_EQ(shop.engine->counters().active, 0u);
 }
 
 TEST_F(a_saga, that_is_begun_twice_at_the_same_time_is_begun_once)

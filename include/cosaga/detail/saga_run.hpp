@@ -308,6 +308,7 @@ public:
     {
         std::exchange(birth, nullptr)->decide({false, std::move(why)});
         close(saga_stop::unborn);
+        stop_ = saga_stop::unborn; // also of one that has come to its end
     }
 
     /// Forgets what was read of the journal, to read it again.
